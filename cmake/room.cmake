@@ -1,0 +1,20 @@
+# memgov_room(NAME SOURCES a.cc ... [DEPS target ...] [TESTS a_test.cc ...])
+# A library target memgov_NAME for the current directory, and one test program memgov_NAME_test of all TESTS.
+function(memgov_room name)
+  cmake_parse_arguments(ROOM "" "" "SOURCES;DEPS;TESTS;TEST_DEPS" ${ARGN})
+  add_library(memgov_${name} STATIC ${ROOM_SOURCES})
+  target_include_directories(memgov_${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(memgov_${name} PUBLIC ${ROOM_DEPS})
+  if(MEMGOV_TESTS AND ROOM_TESTS)
+    memgov_test(memgov_${name}_test SOURCES ${ROOM_TESTS} DEPS memgov_${name} ${ROOM_TEST_DEPS})
+  endif()
+endfunction()
+
+# memgov_test(NAME SOURCES a_test.cc ... [DEPS target ...]): a GoogleTest program that ctest runs.
+function(memgov_test name)
+  cmake_parse_arguments(TEST "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${TEST_SOURCES})
+  target_link_libraries(${name} PRIVATE ${TEST_DEPS} GTest::gmock GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+endfunction()

@@ -1,0 +1,116 @@
+// What the engine wants done, each with its reason. Decisions are values; the daemon carries them out.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "governor/core/client_event.h"
+#include "governor/core/policy.h"
+#include "governor/core/snapshot.h"
+#include "governor/core/units.h"
+
+namespace memgov::core {
+
+enum class Level { kCalm, kWake, kCritical };
+enum class Signal { kUsage, kTimeToLimit };
+
+// Which rule compared what with what, and for how long it had held. The same in log, wire and journal.
+struct Reason {
+  std::string rule;
+  Signal signal = Signal::kUsage;
+  double observed = 0;   // kUsage: percent of the limit; kTimeToLimit: seconds
+  double threshold = 0;  // same unit
+  Duration held{};
+};
+
+struct SetReleaseMode {
+  ReleaseMode mode = ReleaseMode::kUnknown;
+};
+struct Release {
+  Bytes bytes = 0;
+  Duration longest_stall{};
+};
+struct Collect {
+  Bytes bytes = 0;
+};
+struct SetSoftLimit {
+  Bytes bytes = 0;
+};
+struct Shed {
+  Bytes bytes = 0;
+};
+using Action = std::variant<SetReleaseMode, SetSoftLimit, Release, Collect, Shed>;
+
+// One request to one client.
+struct Directive {
+  DirectiveId id{};
+  ClientId client{};
+  CgroupId domain{};  // the limit domain whose need it serves
+  Level level = Level::kWake;
+  Duration deadline{};
+  Duration ttl{};
+  Action action;
+  Reason reason;
+};
+
+// Where the kernel shall wake us for this cgroup: an eventfd (v1), or with `brake` memory.high (v2).
+// Absent `at` disarms. A wire is below the limit and above the usage it was computed from.
+struct SetWire {
+  CgroupId cgroup{};
+  std::optional<Bytes> at;
+  bool brake = false;
+};
+
+// How often this cgroup shall be read from now on.
+struct SetCadence {
+  CgroupId cgroup{};
+  Duration usage_every{};
+  Duration stat_every{};
+};
+
+enum class NoteKind {
+  kWoke,        // a domain crossed its wake threshold
+  kCritical,    // ... its critical threshold
+  kRelaxed,     // ... fell below its relax threshold
+  kAsked,       // a directive was sent
+  kWouldAsk,    // observe mode: it would have been sent
+  kReturned,    // a directive closed: `bytes` really left the cgroup
+  kDeclined,    // the client said no, or failed; `text` has its words
+  kExpired,     // no outcome by the deadline, or the client left
+  kWithheld,    // a need that nobody was asked to meet; `text` says why
+  kBrakeArmed,  // memory.high set to `bytes`
+  kBraking,     // usage reached the brake
+  kBrakeReleased,
+  kOomKill,  // the kernel killed in this cgroup; `bytes` is usage then
+};
+
+// One line of the record. Every change of a domain's state and every request leaves one.
+struct Note {
+  NoteKind kind = NoteKind::kWoke;
+  Instant at;
+  CgroupId domain{};
+  std::optional<CgroupId> cgroup;  // the client's own, where it is not the domain
+  std::optional<ClientId> client;
+  std::optional<DirectiveId> directive;
+  std::string action;  // "release", "collect", ...; empty where there is none
+  Bytes bytes = 0;     // asked, or returned; see the kind
+  Bytes usage = 0;     // of the domain at that moment
+  std::optional<Bytes> limit;
+  std::optional<Duration> took;  // from the sending of the directive to its closing
+  Reason reason;
+  std::string text;
+};
+
+struct Decisions {
+  std::vector<Directive> directives;
+  std::vector<SetWire> wires;
+  std::vector<SetCadence> cadences;
+  std::vector<Note> notes;
+  std::optional<Instant> next_tick;  // the engine has something to do then even if nothing is heard
+};
+
+}  // namespace memgov::core

@@ -1,0 +1,75 @@
+// The operator's wishes as the engine reads them. policy/ fills this from a file; the defaults here are the
+// defaults of the file, and each says where it comes from.
+
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "governor/core/units.h"
+
+namespace memgov::core {
+
+enum class Mode {
+  kObserve,  // decide and say, but write and send nothing
+  kEnforce,
+};
+
+// A threshold is crossed when any of its set parts is.
+struct Threshold {
+  std::optional<double> usage_percent;     // of the domain's limit
+  std::optional<Duration> time_to_limit;   // forecast, at the present growth
+};
+
+// v2 only: memory.high at `at_percent`, so that a fast grower is slowed while others give memory back.
+struct BrakePolicy {
+  bool enabled = true;
+  double at_percent = 85;  // of the limit; alarm and brake are one wire (measured: event 0.3-17 ms after)
+  Duration longest = std::chrono::seconds(10);  // one episode; then let go until usage has relaxed
+};
+
+// The rungs of the ladder, in the order in which they are tried.
+enum class ActionKind { kSetReleaseMode, kSetSoftLimit, kRelease, kCollect, kShed };
+
+struct Pace {
+  Duration cooldown = std::chrono::seconds(5);  // between two askings of one client; doubled on 0 bytes
+  Duration longest_stall = std::chrono::milliseconds(100);
+  Duration deadline = std::chrono::seconds(2);  // for the client to act
+  Duration ttl = std::chrono::seconds(30);      // of release modes and soft limits
+};
+
+struct Rule {
+  std::string name = "default";
+  std::string cgroup = "/**";  // glob over the path: * within a name, ** over names
+  Mode mode = Mode::kObserve;
+  double protect_weight = 1;  // a client with weight 2 is asked for half as much
+  Threshold wake{.usage_percent = 85, .time_to_limit = std::chrono::seconds(1)};
+  Threshold critical{.usage_percent = 95, .time_to_limit = std::chrono::milliseconds(250)};
+  double relax_percent = 80;  // below this the domain is calm again (oomd, koordlet: target below trigger)
+  BrakePolicy brake;
+  std::vector<ActionKind> actions{ActionKind::kSetReleaseMode, ActionKind::kSetSoftLimit, ActionKind::kRelease,
+                                  ActionKind::kCollect, ActionKind::kShed};
+  Pace pace;
+};
+
+struct NodePolicy {
+  Bytes reserve = 256 * kMiB;  // the node's limit is MemTotal less this
+};
+
+// Ordered rules; the first whose glob matches governs a cgroup. No match: the built-in default rule, which
+// observes.
+struct Policy {
+  std::vector<Rule> rules;
+  NodePolicy node;
+};
+
+// Whether `path` ("/a/b") matches `glob`: `*` any run of characters but '/', `**` any run of characters, and a
+// trailing "/**" also the directory itself. Linear backtracking, no recursion.
+bool GlobMatches(std::string_view glob, std::string_view path);
+
+// The rule that governs `path`. The reference lives as long as the policy.
+const Rule& RuleFor(const Policy& policy, std::string_view path);
+
+}  // namespace memgov::core

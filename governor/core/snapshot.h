@@ -1,0 +1,67 @@
+// What the kernel said since the last tick: cgroups that came and went, and samples of some of them.
+//
+// A snapshot is a difference, not the whole world: a node with a thousand calm cgroups hands over only the few
+// that were due. The engine keeps the last sample of each.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "governor/core/units.h"
+
+namespace memgov::core {
+
+// Names one cgroup for the life of the daemon; never reused, so a stale id names nothing.
+enum class CgroupId : std::uint32_t {};
+
+// The node itself: usage is MemTotal - MemAvailable, limit is MemTotal. It is always there.
+inline constexpr CgroupId kNodeId{0};
+
+// The parts of memory.stat that decisions need; kernel words. Hierarchical (v1: the total_ fields), bytes.
+struct MemoryStat {
+  Bytes anon = 0;
+  Bytes file = 0;
+  Bytes shmem = 0;
+  Bytes inactive_anon = 0;
+  Bytes active_anon = 0;
+  Bytes inactive_file = 0;
+  Bytes active_file = 0;
+  Bytes unevictable = 0;
+  std::uint64_t pgmajfault = 0;  // cumulative count
+};
+
+// Cumulative stall totals of memory.pressure, microseconds.
+struct PressureTotals {
+  std::uint64_t some_us = 0;
+  std::uint64_t full_us = 0;
+};
+
+// One reading of one cgroup. What the kernel does not offer here is absent, never zero.
+struct CgroupSample {
+  CgroupId id{};
+  Instant taken_at;
+  Bytes usage = 0;
+  std::optional<Bytes> limit;        // its own limit; absent: none
+  std::optional<Bytes> memory_high;  // v2; absent: none is set, or v1
+  std::optional<MemoryStat> stat;    // only when it was due
+  std::optional<PressureTotals> pressure;
+  std::uint64_t oom_kills = 0;  // cumulative; v2: in the subtree, v1: in this cgroup itself
+};
+
+struct CgroupAppeared {
+  CgroupId id{};
+  CgroupId parent{};       // kNodeId below the root of the hierarchy
+  std::string path;        // below the root of the memory hierarchy, for example "/kubepods/burstable"
+  bool has_brake = false;  // memory.high exists (v2)
+};
+
+struct Snapshot {
+  std::vector<CgroupAppeared> appeared;  // parents before children
+  std::vector<CgroupId> vanished;        // children before parents
+  std::vector<CgroupSample> samples;     // at most one for each cgroup
+};
+
+}  // namespace memgov::core
