@@ -1,4 +1,5 @@
-// What clients said, in the core's words. session/ translates from the wire, so that no protobuf type gets here.
+// What clients said, in the core's words. session/ translates from the wire, so that no protobuf type gets
+// here.
 
 #pragma once
 

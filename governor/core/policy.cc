@@ -5,7 +5,7 @@ namespace memgov::core {
 bool GlobMatches(std::string_view glob, std::string_view path) {
   // "/a/**" names /a itself too.
   if (glob.size() >= 3 && glob.substr(glob.size() - 3) == "/**" &&
-      glob.find('*') == glob.size() - 2 && glob.substr(0, glob.size() - 3) == path) {
+      GlobMatches(glob.substr(0, glob.size() - 3), path)) {
     return true;
   }
   // The two most recent stars, to return to on a mismatch: a single star may not eat '/', a double may.

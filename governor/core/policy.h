@@ -19,8 +19,8 @@ enum class Mode {
 
 // A threshold is crossed when any of its set parts is.
 struct Threshold {
-  std::optional<double> usage_percent;     // of the domain's limit
-  std::optional<Duration> time_to_limit;   // forecast, at the present growth
+  std::optional<double> usage_percent;    // of the domain's limit
+  std::optional<Duration> time_to_limit;  // forecast, at the present growth
 };
 
 // v2 only: memory.high at `at_percent`, so that a fast grower is slowed while others give memory back.
@@ -49,8 +49,8 @@ struct Rule {
   Threshold critical{.usage_percent = 95, .time_to_limit = std::chrono::milliseconds(250)};
   double relax_percent = 80;  // below this the domain is calm again (oomd, koordlet: target below trigger)
   BrakePolicy brake;
-  std::vector<ActionKind> actions{ActionKind::kSetReleaseMode, ActionKind::kSetSoftLimit, ActionKind::kRelease,
-                                  ActionKind::kCollect, ActionKind::kShed};
+  std::vector<ActionKind> actions{ActionKind::kSetReleaseMode, ActionKind::kSetSoftLimit,
+                                  ActionKind::kRelease, ActionKind::kCollect, ActionKind::kShed};
   Pace pace;
 };
 
@@ -65,8 +65,8 @@ struct Policy {
   NodePolicy node;
 };
 
-// Whether `path` ("/a/b") matches `glob`: `*` any run of characters but '/', `**` any run of characters, and a
-// trailing "/**" also the directory itself. Linear backtracking, no recursion.
+// Whether `path` ("/a/b") matches `glob`: `*` any run of characters but '/', `**` any run of characters, and
+// a trailing "/**" also the directory itself. At most glob x path steps.
 bool GlobMatches(std::string_view glob, std::string_view path);
 
 // The rule that governs `path`. The reference lives as long as the policy.

@@ -1,7 +1,7 @@
 // What the kernel said since the last tick: cgroups that came and went, and samples of some of them.
 //
-// A snapshot is a difference, not the whole world: a node with a thousand calm cgroups hands over only the few
-// that were due. The engine keeps the last sample of each.
+// A snapshot is a difference, not the whole world: a node with a thousand calm cgroups hands over only the
+// few that were due. The engine keeps the last sample of each.
 
 #pragma once
 

@@ -1,0 +1,68 @@
+#include "governor/core/detector.h"
+
+namespace memgov::core {
+namespace {
+
+// A forecast alone does not wake a domain that is less than half full: most programs grow fast when they
+// start.
+constexpr double kForecastFloorPercent = 50;
+
+// The reason why `view` crosses `threshold`, or nothing.
+std::optional<Reason> Crossing(const Rule& rule, const Threshold& threshold, const DomainView& view) {
+  if (threshold.usage_percent && view.usage_percent >= *threshold.usage_percent) {
+    return Reason{.rule = rule.name,
+                  .signal = Signal::kUsage,
+                  .observed = view.usage_percent,
+                  .threshold = *threshold.usage_percent};
+  }
+  if (threshold.time_to_limit && view.time_to_limit && view.usage_percent >= kForecastFloorPercent &&
+      *view.time_to_limit <= *threshold.time_to_limit) {
+    return Reason{.rule = rule.name,
+                  .signal = Signal::kTimeToLimit,
+                  .observed = std::chrono::duration<double>(*view.time_to_limit).count(),
+                  .threshold = std::chrono::duration<double>(*threshold.time_to_limit).count()};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Level> Detector::Observe(Instant now, const Rule& rule, const DomainView& view) {
+  const auto critical = Crossing(rule, rule.critical, view);
+  const auto wake = Crossing(rule, rule.wake, view);
+
+  Level next = level_;
+  if (critical) {
+    next = Level::kCritical;
+  } else if (wake) {
+    next = Level::kWake;
+  } else if (view.usage_percent < rule.relax_percent) {
+    next = Level::kCalm;
+  } else if (level_ == Level::kCritical) {
+    next = Level::kWake;
+  }
+
+  if (critical || wake) {
+    const Reason& crossing = critical ? *critical : *wake;
+    // A crossing that goes on keeps its start; another signal or level starts anew.
+    if (next != level_ || crossing.signal != reason_.signal) crossed_at_ = now;
+    reason_ = crossing;
+  } else if (next == Level::kCalm && level_ != Level::kCalm) {
+    reason_ = Reason{.rule = rule.name,
+                     .signal = Signal::kUsage,
+                     .observed = view.usage_percent,
+                     .threshold = rule.relax_percent};
+    crossed_at_ = now;
+  }
+  if (next == level_) return std::nullopt;
+  level_ = next;
+  return next;
+}
+
+Reason Detector::ReasonAt(Instant now) const {
+  Reason reason = reason_;
+  reason.held = now - crossed_at_;
+  return reason;
+}
+
+}  // namespace memgov::core

@@ -1,0 +1,84 @@
+#include "governor/core/explain.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace memgov::core {
+
+std::string_view NameOf(NoteKind kind) {
+  switch (kind) {
+    case NoteKind::kWoke:
+      return "woke";
+    case NoteKind::kCritical:
+      return "critical";
+    case NoteKind::kRelaxed:
+      return "relaxed";
+    case NoteKind::kAsked:
+      return "asked";
+    case NoteKind::kWouldAsk:
+      return "would_ask";
+    case NoteKind::kReturned:
+      return "returned";
+    case NoteKind::kDeclined:
+      return "declined";
+    case NoteKind::kExpired:
+      return "expired";
+    case NoteKind::kWithheld:
+      return "withheld";
+    case NoteKind::kBrakeArmed:
+      return "brake_armed";
+    case NoteKind::kBraking:
+      return "braking";
+    case NoteKind::kBrakeReleased:
+      return "brake_released";
+    case NoteKind::kOomKill:
+      return "oom_kill";
+  }
+  return "unknown";
+}
+
+std::string_view NameOf(Signal signal) { return signal == Signal::kUsage ? "usage" : "time_to_limit"; }
+
+std::string_view NameOf(Level level) {
+  switch (level) {
+    case Level::kCalm:
+      return "calm";
+    case Level::kWake:
+      return "wake";
+    case Level::kCritical:
+      return "critical";
+  }
+  return "unknown";
+}
+
+std::string_view NameOf(const Action& action) {
+  struct Visitor {
+    std::string_view operator()(const SetReleaseMode&) const { return "set_release_mode"; }
+    std::string_view operator()(const SetSoftLimit&) const { return "set_soft_limit"; }
+    std::string_view operator()(const Release&) const { return "release"; }
+    std::string_view operator()(const Collect&) const { return "collect"; }
+    std::string_view operator()(const Shed&) const { return "shed"; }
+  };
+  return std::visit(Visitor{}, action);
+}
+
+std::string TextOf(const Reason& reason) {
+  const auto held_ms = std::chrono::duration_cast<std::chrono::milliseconds>(reason.held).count();
+  if (reason.signal == Signal::kTimeToLimit) {
+    return absl::StrFormat("rule %s: %.2f s to the limit at the present growth, threshold %.2f s, for %d ms",
+                           reason.rule, reason.observed, reason.threshold, held_ms);
+  }
+  return absl::StrFormat("rule %s: usage %.1f %% of the limit, threshold %g %%, for %d ms", reason.rule,
+                         reason.observed, reason.threshold, held_ms);
+}
+
+std::string TextOf(Bytes bytes) {
+  const double value = static_cast<double>(bytes);
+  const double magnitude = value < 0 ? -value : value;
+  if (magnitude >= static_cast<double>(10 * kGiB)) return absl::StrFormat("%.1f GiB", value / kGiB);
+  if (magnitude >= static_cast<double>(kMiB)) return absl::StrFormat("%.1f MiB", value / kMiB);
+  if (magnitude >= static_cast<double>(kKiB)) return absl::StrFormat("%.1f KiB", value / kKiB);
+  return absl::StrCat(bytes, " B");
+}
+
+}  // namespace memgov::core

@@ -1,0 +1,25 @@
+// The one place where decisions become words: log, wire and demo print the same sentence.
+
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "governor/core/decision.h"
+
+namespace memgov::core {
+
+// "woke", "asked", "returned", ...: the event names of the JSON log.
+std::string_view NameOf(NoteKind kind);
+std::string_view NameOf(Signal signal);
+std::string_view NameOf(Level level);
+// "release", "collect", "set_release_mode", "set_soft_limit", "shed".
+std::string_view NameOf(const Action& action);
+
+// "rule default: usage 86.2 % of the limit, threshold 85 %, for 12 ms".
+std::string TextOf(const Reason& reason);
+
+// Bytes for people: "61.4 MiB".
+std::string TextOf(Bytes bytes);
+
+}  // namespace memgov::core
