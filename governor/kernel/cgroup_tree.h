@@ -1,0 +1,124 @@
+// Every cgroup below the configured roots: who is there, and when each is to be read next.
+//
+// Two jobs share this state. Scan() compares the directories with what is known and says who came and went.
+// CollectDue() reads the cgroups whose time has come, and costs only those, however many are calm.
+//
+// Ids are never reused: a cgroup that is removed and made again under its old name is a new one.
+// Runs on the control thread; nothing here blocks but the kernel's own reads.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "governor/core/decision.h"
+#include "governor/core/snapshot.h"
+#include "governor/core/units.h"
+#include "governor/kernel/cgroup_files.h"
+#include "governor/kernel/mounts.h"
+#include "governor/kernel/unique_fd.h"
+
+namespace memgov::kernel {
+
+class CgroupTree {
+ public:
+  // Cadence of a cgroup until SetCadence says otherwise.
+  static constexpr core::Duration kUsageEvery = std::chrono::seconds(1);
+  static constexpr core::Duration kStatEvery = std::chrono::seconds(10);
+  // A changed limit or memory.high, and a kill in a cgroup at rest, are noticed within this.
+  static constexpr core::Duration kLimitEvery = std::chrono::seconds(1);
+  // What falls due within this is taken together, so that the loop wakes less often.
+  static constexpr core::Duration kCoalesce = std::chrono::milliseconds(1);
+  // A bound on our own size, whatever a tenant with a delegated subtree makes.
+  static constexpr std::size_t kMostCgroups = 32768;
+
+  // `roots` are paths below the memory mount; "/" means every cgroup, "/kubepods" that one and all below.
+  // They need not exist yet. A root inside another root is redundant and dropped.
+  CgroupTree(CgroupLayout layout, std::vector<std::string> roots);
+  ~CgroupTree();
+  CgroupTree(const CgroupTree&) = delete;
+  CgroupTree& operator=(const CgroupTree&) = delete;
+
+  // Walks the directories below the roots and appends to `out` what came (parents first; a cgroup whose
+  // parent is not tracked has kNodeId as parent) and what went (children first). `now` starts the cadence of
+  // new cgroups: the first reading of each is due at once, later ones are spread over the period by id. The
+  // hierarchy's own root is never among them: the node stands for it.
+  void Scan(core::Instant now, core::Snapshot* out);
+
+  // Reads one cgroup now and puts its sample into `out`, in place of an earlier one there. With `with_stat`
+  // everything is read anew; otherwise usage, and what kLimitEvery makes due.
+  // False when the cgroup is gone or the id is unknown; the caller then scans. A reading lost for another
+  // reason (no descriptor left) returns true and appends nothing.
+  bool Sample(core::CgroupId id, core::Instant now, bool with_stat, core::Snapshot* out);
+
+  // Sample() for all that are due at `now`, or within kCoalesce after it.
+  void CollectDue(core::Instant now, core::Snapshot* out);
+
+  // When CollectDue has something to do next; absent while no cgroup is tracked.
+  std::optional<core::Instant> NextDue() const;
+
+  // usage_every is held within 1 ms and kLimitEvery, stat_every within usage_every and one hour. Unknown ids
+  // (a cgroup that vanished meanwhile, the node) are ignored.
+  void SetCadence(const core::SetCadence& cadence);
+
+  // The deepest tracked cgroup that is `path` or above it; kNodeId for "/" itself when "/" is a root. Absent
+  // outside every root, and for what no Scan has seen. When PathOf(result) != path, a Scan may find a deeper
+  // one. `path` as in /proc/PID/cgroup; one with ".." or "." in it is refused (absent).
+  std::optional<core::CgroupId> Innermost(std::string_view path) const;
+
+  // Empty for an unknown id; "/" for kNodeId.
+  std::string PathOf(core::CgroupId id) const;
+  std::size_t size() const { return by_id_.size(); }
+  const CgroupLayout& layout() const { return layout_; }
+
+  // Readable when a cgroup may have been made; -1 when inotify is not to be had (see degraded()).
+  int inotify_fd() const { return inotify_.get(); }
+  // Drains inotify_fd(); true when a Scan is needed. Removal is not told by most kernels: scan every few
+  // seconds as well.
+  bool ReadInotify();
+  // True when inotify or a failed reading showed that the tree has changed; cleared by Scan().
+  bool rescan_needed() const { return rescan_needed_; }
+
+  // What does not work as it should at present, in words for people. Empty when all is well.
+  std::vector<std::string> degraded() const;
+
+ private:
+  struct Entry;
+  struct Found;
+  using Due = std::pair<core::Instant, core::CgroupId>;
+
+  void ScanRoot(const std::string& root, core::Instant now, core::Snapshot* out);
+  void ReadDirectory(const std::string& path, std::vector<Found>* found);
+  Entry* Visit(const Found& found, core::Instant now, core::Snapshot* out);
+  void RemoveUnvisited(core::Snapshot* out);
+  void WatchAnchor(const std::string& root);
+  int Watch(const std::string& path);
+  bool ReadInto(Entry& entry, core::Instant now, bool with_stat, core::Snapshot* out);
+  void ReadSlowParts(Entry& entry, core::Instant now, bool with_stat, bool usage_changed);
+  void Reschedule(Entry& entry);
+  Entry* Find(core::CgroupId id) const;
+
+  const CgroupLayout layout_;
+  std::vector<std::string> roots_;  // normalised, none inside another
+  FdBudget budget_;
+  UniqueFd inotify_;
+  std::vector<int> anchors_;  // inotify watches of directories that are not tracked themselves
+  absl::flat_hash_map<core::CgroupId, std::unique_ptr<Entry>> by_id_;
+  absl::flat_hash_map<std::string, core::CgroupId> by_path_;
+  std::set<Due> due_;
+  std::uint32_t next_id_ = 1;
+  std::uint64_t scans_ = 0;
+  bool rescan_needed_ = true;
+  bool watches_ran_out_ = false;
+  bool cgroups_ran_out_ = false;
+};
+
+}  // namespace memgov::kernel

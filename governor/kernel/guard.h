@@ -1,0 +1,48 @@
+// A child that outlives us and lets go of our brakes when we are killed.
+//
+// A SIGKILL runs no destructor, and a memory.high left behind would throttle a service for ever. The guard
+// holds the reading end of a pipe whose writing end only the daemon has; when the daemon is gone, however
+// that came, the read ends and the guard restores what the state file names (brake_state.h), then exits.
+//
+// The guard also holds, with the daemon, a lock on "STATE_FILE.lock": a successor that starts at once waits
+// for the old guard to finish, and two daemons cannot share one state file.
+
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "governor/kernel/mounts.h"
+#include "governor/kernel/unique_fd.h"
+
+namespace memgov::kernel {
+
+class Guard {
+ public:
+  Guard(Guard&&) noexcept;
+  Guard& operator=(Guard&&) noexcept;
+  // Tells the guard to finish, and waits for that: the daemon has restored by then, so nothing is left to do.
+  ~Guard();
+
+  pid_t pid() const { return pid_; }
+  // False once the guard has died (it is reaped here, so it leaves no zombie). Without it no brake should be
+  // set.
+  bool Running();
+
+ private:
+  friend absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file);
+  Guard(pid_t pid, UniqueFd pipe, UniqueFd lock);
+
+  pid_t pid_ = -1;
+  UniqueFd pipe_;
+  UniqueFd lock_;
+};
+
+// Forks. FailedPrecondition when this process has more than one thread already (a forked copy of locked
+// mutexes could hang), or when another daemon holds the lock for longer than 5 s. Call it before any thread,
+// after OomScoreAdjust (the guard inherits that).
+absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file);
+
+}  // namespace memgov::kernel
