@@ -1,0 +1,146 @@
+/* libmemgov: lets a process give memory back when its node's governor asks for it.
+ *
+ *   memgov_start(NULL);   // near the start of main()
+ *   ...
+ *   memgov_stop();        // optional; undoes everything
+ *
+ * One background thread keeps a session with the governor (memgovd) over a Unix socket, tells it how much
+ * memory the allocator holds without need, and carries out its directives through the allocator that the
+ * process uses: glibc's malloc or jemalloc (client/README.md has the table). Without a governor it does
+ * nothing, quietly.
+ *
+ * Rules of this interface:
+ *
+ *  1. Every function may be called from any thread, except where rule 6 says otherwise. None blocks on the
+ *     governor: memgov_start() returns before the session is up, memgov_stop() waits at most for the one
+ * directive that is being carried out.
+ *  2. Functions that can fail return 0 or a positive errno value. They never set errno's meaning for the
+ * caller, never print, abort, exit or raise a signal.
+ *  3. Starts are counted. The first start decides the options; further ones only count, and their options are
+ * not looked at. The session ends at the stop that matches the first start. A stop too many does nothing.
+ *  4. Structures grow at their end only. The caller stores sizeof the structure in `size`; the library reads
+ * no field beyond it, and takes missing ones as 0. Set every field that you do not use to 0 or NULL
+ *     (MEMGOV_OPTIONS_INIT does).
+ *  5. Strings are UTF-8, terminated by 0. The library copies those it is given. Those in an event live until
+ * the callback returns and are never NULL.
+ *  6. Callbacks run on the agent thread, one at a time, never under a lock of the library, with about 64 KiB
+ * of stack and with asynchronous signals blocked. While one runs no directive is carried out, so keep it
+ * short. From a callback memgov_start() returns EDEADLK and memgov_stop() does nothing. Callbacks must not
+ * throw. After memgov_stop() has returned none runs any more.
+ *  7. What a directive changes ends with its time to live, at memgov_stop(), or never begins: settings that
+ * the user made explicitly (for example by MALLOC_CONF) are left alone.
+ *  8. A child of fork() is detached: it has no agent, no connection, and a start count of 0; it attaches when
+ * it calls memgov_start(). Nothing is inherited over exec.
+ *  9. The library is never unloaded by dlclose().
+ * 10. Environment: MEMGOV_DISABLE (set, not empty, not "0") switches the library off: memgov_start() returns
+ * 0 and does nothing. MEMGOV_SOCKET is the socket's path when the options have none. MEMGOV_LOG=1 writes log
+ * lines to standard error when the options have no log callback.
+ */
+
+#ifndef MEMGOV_CLIENT_C_MEMGOV_H_
+#define MEMGOV_CLIENT_C_MEMGOV_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MEMGOV_EXPORT __attribute__((visibility("default")))
+
+/* Used when neither the options nor MEMGOV_SOCKET name a path. */
+#define MEMGOV_DEFAULT_SOCKET "/run/memgov/memgov.sock"
+
+typedef enum memgov_state {
+  MEMGOV_OFF = 0,           /* not started, stopped, or switched off by MEMGOV_DISABLE */
+  MEMGOV_NOT_CONNECTED = 1, /* started; no governor has welcomed us, we keep trying */
+  MEMGOV_OBSERVING = 2,     /* welcomed; the governor watches and sends no directive */
+  MEMGOV_ENFORCING = 3      /* welcomed; directives may come */
+} memgov_state;
+
+typedef enum memgov_event_kind {
+  MEMGOV_EVENT_CONNECTED = 1, /* the socket is connected. text: its path */
+  MEMGOV_EVENT_WELCOMED = 2,  /* text: our cgroup as the governor sees it; enforcing */
+  MEMGOV_EVENT_DIRECTIVE = 3, /* a directive arrived. text: the governor's reason; id, action, bytes, level */
+  MEMGOV_EVENT_OUTCOME = 4,   /* ... and was answered. text: why, if not done; id to wall_ns are set */
+  MEMGOV_EVENT_DISCONNECTED = 5, /* the session ended, or could not be opened. text: the reason */
+  MEMGOV_EVENT_REVERTED = 6      /* a time to live ended. text: what was restored; action */
+} memgov_event_kind;
+
+typedef enum memgov_action {
+  MEMGOV_ACTION_NONE = 0, /* not about a directive, or one of a kind that this library does not know */
+  MEMGOV_ACTION_SET_RELEASE_MODE = 1,
+  MEMGOV_ACTION_RELEASE = 2,
+  MEMGOV_ACTION_COLLECT = 3,
+  MEMGOV_ACTION_SET_SOFT_LIMIT = 4,
+  MEMGOV_ACTION_SHED = 5
+} memgov_action;
+
+/* How hard the governor presses; the protocol's Level. */
+typedef enum memgov_level {
+  MEMGOV_LEVEL_NONE = 0,
+  MEMGOV_LEVEL_CALM = 1,
+  MEMGOV_LEVEL_WAKE = 2,
+  MEMGOV_LEVEL_CRITICAL = 3
+} memgov_level;
+
+typedef enum memgov_outcome {
+  MEMGOV_OUTCOME_NONE = 0,
+  MEMGOV_OUTCOME_DONE = 1,     /* carried out */
+  MEMGOV_OUTCOME_DECLINED = 2, /* not carried out on purpose */
+  MEMGOV_OUTCOME_FAILED = 3    /* tried, did not work */
+} memgov_outcome;
+
+/* Something that happened. Fields that a kind does not name above are 0. */
+typedef struct memgov_event {
+  size_t size; /* of this structure, as the library knows it */
+  memgov_event_kind kind;
+  uint64_t at_ns; /* CLOCK_MONOTONIC. Directive: when its bytes were read from the socket */
+  const char* text;
+  int enforcing;         /* 0 or 1 */
+  uint64_t directive_id; /* unique for the life of a governor */
+  memgov_action action;
+  memgov_level level;
+  uint64_t bytes; /* asked for */
+  memgov_outcome outcome;
+  uint64_t before_bytes; /* resident memory of the process before and after, from /proc/self/statm */
+  uint64_t after_bytes;
+  uint64_t wall_ns; /* time that carrying it out took */
+} memgov_event;
+
+typedef struct memgov_options {
+  size_t size;        /* sizeof(memgov_options) */
+  const char* socket; /* path of the governor's socket; NULL: MEMGOV_SOCKET, else MEMGOV_DEFAULT_SOCKET */
+  const char* name;   /* shown to operators, cut to 63 bytes; NULL: the program's short name */
+  void (*log)(void* user, const char* line);               /* one line for each event; NULL: none */
+  void (*on_event)(void* user, const memgov_event* event); /* NULL: none */
+  void* user;                                              /* handed to both callbacks */
+} memgov_options;
+
+#define MEMGOV_OPTIONS_INIT \
+  { sizeof(memgov_options), NULL, NULL, NULL, NULL, NULL }
+
+/* Starts the agent thread, or counts one more start (rule 3). `options` may be NULL: all defaults. Errors:
+ *   EINVAL        options->size is 0 or not a size that any version of this library had
+ *   ENAMETOOLONG  the socket's path is longer than 107 bytes
+ *   EAGAIN, ENOMEM, EMFILE, ENFILE  the system is out of threads, memory or file descriptors
+ *   EDEADLK       called from a callback
+ * After an error nothing is started or counted. */
+MEMGOV_EXPORT int memgov_start(const memgov_options* options);
+
+/* Takes back one start; the last one ends the session, restores what directives changed, and joins the agent
+ * thread. */
+MEMGOV_EXPORT void memgov_stop(void);
+
+/* The state at this moment. Async-signal-safe. */
+MEMGOV_EXPORT memgov_state memgov_status(void);
+
+/* The library's version, for example "0.1.0". Async-signal-safe. */
+MEMGOV_EXPORT const char* memgov_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MEMGOV_CLIENT_C_MEMGOV_H_ */
