@@ -1,0 +1,61 @@
+// The governor's Unix socket: makes it, accepts, and says who connected. It speaks no protocol; whoever gets
+// the connection does, also with peers that could not be identified, so that they learn why.
+
+#pragma once
+
+#include <sys/types.h>
+
+#include <boost/asio/io_context.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "governor/core/units.h"
+#include "governor/identity/attestor.h"
+#include "governor/identity/unique_fd.h"
+
+namespace memgov::identity {
+
+struct AcceptedConnection {
+  UniqueFd fd;                        // connected, FD_CLOEXEC and O_NONBLOCK
+  std::uint64_t cookie = 0;           // SO_COOKIE, also where `peer` is an error
+  absl::StatusOr<AttestedPeer> peer;  // an error is the reason to tell the peer
+};
+
+struct AcceptorOptions {
+  std::string socket_path;  // absolute, at most 107 bytes; its directory is created with mode 0755
+  mode_t mode = 0666;       // everybody may connect: identity comes from the kernel, not from permissions
+  int backlog = 1024;       // connections that wait in the kernel for us
+  core::Duration retry_after = std::chrono::milliseconds(200);  // when descriptors or memory ran out
+  AttestorOptions attestor;
+};
+
+// All calls, the callback and the destructor on the thread that runs the io_context.
+class Acceptor {
+ public:
+  using OnConnection = std::function<void(AcceptedConnection)>;
+
+  // Makes the socket and starts to accept. A socket file that a dead daemon left is replaced.
+  // ALREADY_EXISTS: a living process serves the path. FAILED_PRECONDITION: something else lies there.
+  // INVALID_ARGUMENT: a path that cannot be one. Otherwise the error of the system call, with the path.
+  static absl::StatusOr<std::unique_ptr<Acceptor>> Listen(boost::asio::io_context& io,
+                                                          AcceptorOptions options,
+                                                          OnConnection on_connection);
+
+  // Stops accepting and removes the socket file, unless somebody replaced it meanwhile.
+  ~Acceptor();
+
+  Acceptor(const Acceptor&) = delete;
+  Acceptor& operator=(const Acceptor&) = delete;
+
+ private:
+  class Impl;
+  explicit Acceptor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+  std::shared_ptr<Impl> impl_;  // shared with handlers that the io_context still holds
+};
+
+}  // namespace memgov::identity

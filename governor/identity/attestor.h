@@ -1,0 +1,53 @@
+// From an accepted Unix socket to the process behind it and the cgroup that pays for its memory.
+//
+// The threat: a peer that exits right after connect(), so that its pid is given to another process while we
+// read /proc, and we take one for the other. The defence is a pidfd that pins the process: everything is read
+// first, and only if the pidfd still names a living process afterwards was it all about that process.
+// The caller's duty: keep the pidfd and drop the client when it becomes readable, because a forked child
+// keeps the connection open after the owner died.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "governor/identity/peer.h"
+#include "governor/identity/unique_fd.h"
+
+namespace memgov::identity {
+
+struct AttestedPeer {
+  Peer peer;
+  UniqueFd pidfd;  // readable (POLLIN) when the process has exited
+};
+
+struct AttestorOptions {
+  // Where our cgroup namespace begins, below the root of the memory hierarchy. "/" unless memgovd runs in a
+  // private cgroup namespace (docker and Kubernetes default on v2); the kernel shows us paths relative to it.
+  std::string cgroup_namespace_root = "/";
+  // False takes the way of kernels before 6.5 even where SO_PEERPIDFD exists.
+  bool use_peer_pidfd = true;
+};
+
+// Identifies the peer of the connected Unix socket `socket`, which stays the caller's. Any thread; a few
+// reads of /proc, about 50 us, no waiting. UNAUTHENTICATED, with what to do about it: the peer is in a pid
+// namespace that we cannot see, has exited, or its cgroup cannot be told. INTERNAL: a system call failed that
+// does not fail on a sound kernel.
+absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options = {});
+
+// SO_COOKIE of a socket. It tells two connections apart that used the same descriptor number.
+absl::StatusOr<std::uint64_t> SocketCookie(int socket);
+
+// The path of the memory cgroup in the text of /proc/PID/cgroup: of the v1 line that lists `memory`,
+// otherwise of the v2 line `0::`. Pure. INVALID_ARGUMENT with the offending line: no such line, two that
+// contradict each other, a path that does not begin with '/', a removed cgroup.
+absl::StatusOr<std::string> MemoryCgroupPath(std::string_view proc_pid_cgroup);
+
+// Turns a path as seen from a cgroup namespace into one below the root of the hierarchy: "/../b" seen from
+// "/a/self" is "/a/b". Pure. INVALID_ARGUMENT: the path leads above the root, which means that the namespace
+// root is not known or wrong.
+absl::StatusOr<std::string> ResolveCgroupPath(std::string_view seen, std::string_view namespace_root);
+
+}  // namespace memgov::identity

@@ -1,0 +1,118 @@
+// The gRPC side of clients: streams in, values out. The daemon hands in attested connections and gets back
+// core values; no protobuf or gRPC type leaves this room.
+//
+// Threads: one gRPC thread runs all streams and all callbacks. The methods may be called from any thread;
+// they never wait for a peer. A callback must not block, and must not destroy the server or call Shutdown.
+//
+// The life of a client, as the daemon sees it:
+//   Adopt(fd, ticket) -> on_attach(request) -> Welcome(id) or Refuse(id)
+//                     -> on_report, on_outcome ...           (Send(directive) after Welcome)
+//                     -> on_detached(id)                     exactly once for each on_attach, nothing after
+//                     it
+// Most connections that go wrong never reach on_attach: this room ends them and tells the peer why.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "governor/core/client_event.h"
+#include "governor/core/decision.h"
+#include "governor/core/units.h"
+
+namespace memgov::session {
+
+// Who is behind a connection, from whoever accepted it. The peer has no part in it.
+struct Ticket {
+  int pid = 0;
+  std::string cgroup;        // below the root of the memory hierarchy
+  std::string container;     // short name; empty outside of any
+  std::uint64_t cookie = 0;  // SO_COOKIE of the connection
+  absl::Status refusal;      // not OK: the peer's stream ends with this status, whatever it says
+};
+
+// A client said Hello. Answer with Welcome or Refuse.
+struct AttachRequest {
+  core::ClientId client{};
+  Ticket ticket;
+  std::string name;     // what the process calls itself; without control characters, at most 256 bytes
+  std::string runtime;  // "go1.22.4"
+  std::string library;  // "memgov-c 0.1.0"
+  core::Capabilities capabilities;
+  core::ReleaseMode startup_release_mode = core::ReleaseMode::kUnknown;
+};
+
+struct WelcomeInfo {
+  std::string cgroup;
+  std::string container;
+  bool enforcing = false;
+  core::Duration report_every = std::chrono::seconds(1);
+};
+
+class SessionServer {
+ public:
+  // All on the gRPC thread. Post what takes time to another thread.
+  struct Callbacks {
+    std::function<void(AttachRequest)> on_attach;
+    std::function<void(core::ClientReport)> on_report;    // at most 20 a second for a client, the newest
+    std::function<void(core::ClientOutcome)> on_outcome;  // at most one for each directive sent to the client
+    std::function<void(core::ClientId, std::string why)> on_detached;
+  };
+
+  struct Options {
+    std::string version = "memgovd";      // Welcome.governor
+    std::function<core::Instant()> now;   // stamps received_at; any thread
+    std::size_t max_connections = 20000;  // of all containers together
+    std::size_t max_per_container = 64;   // of one container (of one cgroup outside of containers)
+    core::Duration hello_within = std::chrono::seconds(5);  // from the start of the stream to Hello, and
+                                                            // from the connection to the start of the stream
+    core::Duration linger =
+        std::chrono::seconds(1);  // for a peer to read why its stream ended; then it is cut
+    std::size_t max_queued = 8;   // directives that wait for a client to read; one more and it is dropped
+    std::size_t memory_quota_bytes = std::size_t{256} << 20;  // gRPC's buffers for all clients together
+  };
+
+  // Starts the server and checks on a connection of its own that a stream can be traced back to the very
+  // descriptor it came in on. If this gRPC library does not allow that, peers cannot be told apart:
+  // FAILED_PRECONDITION, and nothing is served.
+  static absl::StatusOr<std::unique_ptr<SessionServer>> Start(Options options, Callbacks callbacks);
+
+  // Shutdown(0) if that has not been called.
+  ~SessionServer();
+
+  SessionServer(const SessionServer&) = delete;
+  SessionServer& operator=(const SessionServer&) = delete;
+
+  // Serves the connected, non-blocking socket `fd` and owns it from now on. Over the caps the peer gets
+  // RESOURCE_EXHAUSTED; far over them the connection is closed without a word.
+  void Adopt(int fd, Ticket ticket);
+
+  // Answers on_attach. A client that has left meanwhile is no error.
+  void Welcome(core::ClientId client, const WelcomeInfo& info);
+
+  // Ends the client's stream with `why` (PERMISSION_DENIED: not governed), before or after Welcome;
+  // on_detached follows. Also for a client whose owner died. A client that has left meanwhile is no error.
+  void Refuse(core::ClientId client, absl::Status why);
+
+  // Sends a directive; `reason_text` is its reason as one sentence. Written at once from the calling thread
+  // unless an earlier write is under way. False if it is certain that it will not arrive: the client has
+  // left, was not welcomed, or does not read (then it is dropped, and on_detached follows).
+  bool Send(const core::Directive& directive, const std::string& reason_text);
+
+  // Ends all streams with UNAVAILABLE, waits at most about `within` for peers to notice, then cuts them off.
+  // When it returns no callback runs any more. Not from a callback.
+  void Shutdown(core::Duration within);
+
+ private:
+  class Impl;
+  explicit SessionServer(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace memgov::session
