@@ -1,0 +1,112 @@
+// C++ over the C ABI of libmemgov (client/c/memgov.h has the rules): a session as an object.
+//
+//   memgov::Session session;                       // attaches; detaches when it goes out of scope
+//   memgov::Session session({.name = "checkout"});
+//
+// Header-only, needs C++17 (designated initialisers as above: C++20). Throws nothing but std::bad_alloc.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "client/c/memgov.h"
+
+namespace memgov {
+
+using Event = memgov_event;
+using State = memgov_state;
+
+// Empty strings and functions mean the defaults of memgov_options. The functions run on the agent thread
+// (rule 6): keep them short, do not throw, and do not make or destroy sessions in them.
+struct Options {
+  std::string socket = {};
+  std::string name = {};
+  std::function<void(std::string_view line)> log = {};
+  std::function<void(const Event& event)> on_event = {};
+};
+
+// One counted start. When several exist at once the options of the first hold for all (rule 3). Destroying a
+// session ends its callbacks even if others keep the agent running. Not thread-safe, movable.
+class Session {
+ public:
+  explicit Session(Options options = {}) : callbacks_(std::make_unique<Callbacks>()) {
+    callbacks_->log = std::move(options.log);
+    callbacks_->on_event = std::move(options.on_event);
+    memgov_options c_options = MEMGOV_OPTIONS_INIT;
+    c_options.socket = options.socket.empty() ? nullptr : options.socket.c_str();
+    c_options.name = options.name.empty() ? nullptr : options.name.c_str();
+    c_options.log = callbacks_->log ? &Session::OnLog : nullptr;
+    c_options.on_event = callbacks_->on_event ? &Session::OnEvent : nullptr;
+    c_options.user = callbacks_.get();
+    error_ = std::error_code(memgov_start(&c_options), std::generic_category());
+    if (error_) callbacks_.reset();
+  }
+
+  Session(Session&& other) noexcept
+      : callbacks_(std::move(other.callbacks_)), error_(std::exchange(other.error_, {})) {}
+  Session& operator=(Session&& other) noexcept {
+    if (this != &other) {
+      Stop();
+      callbacks_ = std::move(other.callbacks_);
+      error_ = std::exchange(other.error_, {});
+    }
+    return *this;
+  }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session() { Stop(); }
+
+  // Whether this object holds a start. MEMGOV_DISABLE counts as success (rule 10).
+  explicit operator bool() const noexcept { return callbacks_ != nullptr; }
+
+  // Why it does not: what memgov_start() returned.
+  std::error_code error() const noexcept { return error_; }
+
+  // Ends it early; further calls do nothing.
+  void Stop() noexcept {
+    if (callbacks_ == nullptr) return;
+    {
+      const std::lock_guard<std::mutex> lock(callbacks_->mutex);
+      callbacks_->log = nullptr;
+      callbacks_->on_event = nullptr;
+    }
+    memgov_stop();
+    // If somebody else's start keeps the agent running, it may still call us: leave it the empty functions.
+    if (memgov_status() != MEMGOV_OFF) (void)callbacks_.release();
+    callbacks_.reset();
+  }
+
+  static State Status() noexcept { return memgov_status(); }
+  static std::string_view Version() noexcept { return memgov_version(); }
+
+ private:
+  // What the agent thread is given; its address stays when the session moves.
+  struct Callbacks {
+    std::mutex mutex;  // guards the two
+    std::function<void(std::string_view)> log;
+    std::function<void(const Event&)> on_event;
+  };
+
+  static void OnLog(void* user, const char* line) noexcept {
+    auto* callbacks = static_cast<Callbacks*>(user);
+    const std::lock_guard<std::mutex> lock(callbacks->mutex);
+    if (callbacks->log) callbacks->log(line);
+  }
+
+  static void OnEvent(void* user, const memgov_event* event) noexcept {
+    auto* callbacks = static_cast<Callbacks*>(user);
+    const std::lock_guard<std::mutex> lock(callbacks->mutex);
+    if (callbacks->on_event) callbacks->on_event(*event);
+  }
+
+  std::unique_ptr<Callbacks> callbacks_;
+  std::error_code error_;
+};
+
+}  // namespace memgov
