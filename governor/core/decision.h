@@ -110,6 +110,8 @@ struct Decisions {
   std::vector<SetWire> wires;
   std::vector<SetCadence> cadences;
   std::vector<Note> notes;
+  // Cgroups whose last reading is too old to measure a request against. Read them and tick again at once.
+  std::vector<CgroupId> read_now;
   std::optional<Instant> next_tick;  // the engine has something to do then even if nothing is heard
 };
 

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "governor/core/apportion.h"
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
 #include "governor/core/ledger.h"
@@ -43,6 +44,7 @@ class Engine {
   void Judge(CgroupState& domain);
   void Ask(CgroupState& domain);
   bool AskForMemory(CgroupState& domain, Bytes deficit, std::string* why_not);
+  bool ReadingsAreFresh(const std::vector<Share>& shares);
   void SendSettings(CgroupState& domain);
   void SendSoftLimits();
   void SetWireOf(CgroupState& domain);

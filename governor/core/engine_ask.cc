@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "governor/core/apportion.h"
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
 
@@ -13,6 +12,9 @@ namespace {
 // A soft limit that leaves a collected heap room to work: the client raises it to its own floor if need be.
 constexpr double kSoftLimitOverLive = 1.3;
 constexpr Bytes kSoftLimitSlack = 16 * kMiB;
+
+// What came back is the difference to the reading before the request, so that one must be fresh.
+constexpr auto kFreshReading = std::chrono::milliseconds(5);
 
 bool CanGive(const Capabilities& can) { return can.release || can.collect || can.shed; }
 
@@ -103,6 +105,7 @@ bool Engine::AskForMemory(CgroupState& domain, Bytes deficit, std::string* why_n
     }
   }
   const std::vector<Share> shares = Apportion(deficit, std::move(candidates));
+  if (!ReadingsAreFresh(shares)) return true;
   for (const Share& share : shares) {
     ClientState& client = ledger_.clients().at(share.client);
     Send(domain, client, *GivingAction(client, share.bytes), share.bytes, RuleOf(client));
@@ -112,6 +115,18 @@ bool Engine::AskForMemory(CgroupState& domain, Bytes deficit, std::string* why_n
                                          : absl::StrCat("nobody to ask now: ", busy, " busy, ", cooling,
                                                         " cooling down, ", empty, " hold nothing");
   return busy > 0;  // help is under way: not worth a word
+}
+
+// False, with the stale ones noted in read_now, when a client's cgroup was not read just now.
+bool Engine::ReadingsAreFresh(const std::vector<Share>& shares) {
+  bool fresh = true;
+  for (const Share& share : shares) {
+    const CgroupState* cgroup = world_.Find(ledger_.clients().at(share.client).info.cgroup);
+    if (cgroup == nullptr || (cgroup->last && now_ - cgroup->last->taken_at <= kFreshReading)) continue;
+    decisions_.read_now.push_back(cgroup->id);
+    fresh = false;
+  }
+  return fresh;
 }
 
 // Eager release for as long as the need lasts: what the clients free from now on leaves the cgroup at once.
