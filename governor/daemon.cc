@@ -1,0 +1,279 @@
+#include "governor/daemon.h"
+
+#include <boost/asio/post.hpp>
+#include <csignal>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "governor/core/explain.h"
+#include "governor/policy/loader.h"
+
+namespace memgov {
+namespace {
+
+constexpr auto kScanEvery = std::chrono::seconds(5);
+constexpr auto kNodeEvery = std::chrono::milliseconds(250);
+// A tick may ask for fresh readings and be run again; a cgroup that cannot be read must not make it endless.
+constexpr int kMostRounds = 3;
+
+}  // namespace
+
+Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional<kernel::Guard> guard,
+               EventLog* log)
+    : options_(std::move(options)),
+      layout_(std::move(layout)),
+      guard_(std::move(guard)),
+      log_(log),
+      tree_(layout_, options_.roots),
+      alarms_(io_, layout_,
+              [this](core::CgroupId id) {
+                read_now_.insert(id);
+                Tick();
+              }),
+      engine_(core::Policy{}) {}
+
+Daemon::~Daemon() = default;
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(DaemonOptions options, kernel::CgroupLayout layout,
+                                                       std::optional<kernel::Guard> guard, EventLog* log) {
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(layout), std::move(guard), log));
+  auto policy = daemon->LoadPolicy();
+  if (!policy.ok()) return policy.status();
+  daemon->policy_ = *policy;
+  daemon->engine_.SetPolicy(*std::move(policy));
+  if (absl::Status status = daemon->StartRooms(); !status.ok()) return status;
+  return daemon;
+}
+
+absl::StatusOr<core::Policy> Daemon::LoadPolicy() const {
+  core::Policy policy;
+  if (!options_.policy_file.empty()) {
+    auto loaded = policy::LoadPolicy(options_.policy_file);
+    if (!loaded.ok()) return loaded.status();
+    policy = *std::move(loaded);
+  }
+  if (options_.observe) {
+    for (core::Rule& rule : policy.rules) rule.mode = core::Mode::kObserve;
+  }
+  return policy;
+}
+
+absl::Status Daemon::StartRooms() {
+  const bool v2 = layout_.memory_version == kernel::MemoryVersion::kV2;
+  if (v2 && guard_ && !options_.observe) {
+    brake_ = std::make_unique<kernel::BrakeKnob>(layout_, options_.state_dir + "/brake.state", io_);
+  }
+  session::SessionServer::Options session_options;
+  session_options.version = "memgovd " MEMGOV_VERSION;
+  session_options.now = [this] { return clock_.Now(); };
+  session::SessionServer::Callbacks callbacks{
+      .on_attach =
+          [this](session::AttachRequest request) {
+            boost::asio::post(
+                io_, [this, request = std::move(request)]() mutable { OnAttach(std::move(request)); });
+          },
+      .on_report =
+          [this](core::ClientReport report) {
+            boost::asio::post(io_, [this, report] {
+              events_.emplace_back(report);
+              Wake();
+            });
+          },
+      .on_outcome =
+          [this](core::ClientOutcome outcome) {
+            boost::asio::post(
+                io_, [this, outcome = std::move(outcome)]() mutable { OnOutcome(std::move(outcome)); });
+          },
+      .on_detached =
+          [this](core::ClientId client, std::string why) {
+            boost::asio::post(io_, [this, client, why = std::move(why)] { OnDetached(client, why); });
+          }};
+  auto sessions = session::SessionServer::Start(std::move(session_options), std::move(callbacks));
+  if (!sessions.ok()) return sessions.status();
+  sessions_ = *std::move(sessions);
+
+  identity::AcceptorOptions acceptor_options;
+  acceptor_options.socket_path = options_.socket_path;
+  auto acceptor = identity::Acceptor::Listen(
+      io_, std::move(acceptor_options),
+      [this](identity::AcceptedConnection connection) { OnConnection(std::move(connection)); });
+  if (!acceptor.ok()) return acceptor.status();
+  acceptor_ = *std::move(acceptor);
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Run() {
+  WaitForSignals();
+  WaitForInotify();
+  const core::Instant now = clock_.Now();
+  next_node_ = next_scan_ = now;
+  Tick();
+  log_->Write(
+      EventLine(now, "ready")
+          .Add("socket", options_.socket_path)
+          .Add("memory_mount", layout_.memory_mount)
+          .Add("memory_version", layout_.memory_version == kernel::MemoryVersion::kV2 ? std::int64_t{2} : 1)
+          .Add("cgroups", static_cast<std::int64_t>(tree_.size())),
+      absl::StrCat("ready: watching ", tree_.size(), " cgroups below ", absl::StrJoin(options_.roots, ", "),
+                   " in ", layout_.memory_mount, ", serving ", options_.socket_path));
+  for (const std::string& what : tree_.degraded()) {
+    log_->Warn(EventLine(now, "degraded"), what);
+  }
+  io_.run();
+  return absl::OkStatus();
+}
+
+// --- waiting
+// -------------------------------------------------------------------------------------------------
+
+void Daemon::WaitForSignals() {
+  boost::system::error_code ignored;
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) signals_.add(number, ignored);
+  signals_.async_wait([this](const boost::system::error_code& error, int number) {
+    if (error) return;
+    if (number == SIGHUP) {
+      Reload();
+      WaitForSignals();
+    } else {
+      Stop();
+    }
+  });
+}
+
+void Daemon::WaitForInotify() {
+  if (!inotify_) {
+    if (tree_.inotify_fd() < 0) return;
+    inotify_.emplace(io_, ::dup(tree_.inotify_fd()));
+  }
+  inotify_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                       [this](const boost::system::error_code& error) {
+                         if (error) return;
+                         if (tree_.ReadInotify()) {
+                           next_scan_ = clock_.Now();
+                           Wake();
+                         }
+                         WaitForInotify();
+                       });
+}
+
+void Daemon::Wake() {
+  if (tick_posted_ || stopping_) return;
+  tick_posted_ = true;
+  boost::asio::post(io_, [this] {
+    tick_posted_ = false;
+    Tick();
+  });
+}
+
+void Daemon::ScheduleTick() {
+  core::Instant next = std::min(next_node_, next_scan_);
+  if (const auto due = tree_.NextDue()) next = std::min(next, *due);
+  if (engine_next_) next = std::min(next, *engine_next_);
+  timer_.expires_at(std::chrono::steady_clock::time_point(next.time_since_epoch()));
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) Tick();
+  });
+}
+
+// --- sampling and deciding
+// -----------------------------------------------------------------------------------
+
+void Daemon::Tick() {
+  if (stopping_) return;
+  for (int round = 0; round < kMostRounds; ++round) {
+    const core::Instant now = clock_.Now();
+    core::Snapshot snapshot = std::exchange(early_, {});
+    Sample(now, &snapshot);
+    const std::vector<core::ClientEvent> events = std::exchange(events_, {});
+    const core::Decisions decisions = engine_.Tick(now, snapshot, events);
+    Dispatch(decisions);
+    engine_next_ = decisions.next_tick;
+    read_now_.insert(decisions.read_now.begin(), decisions.read_now.end());
+    if (read_now_.empty()) break;
+  }
+  read_now_.clear();
+  ScheduleTick();
+}
+
+void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
+  if (now >= next_scan_ || tree_.rescan_needed()) Scan(now, snapshot);
+  tree_.CollectDue(now, snapshot);
+  for (const core::CgroupId id : std::exchange(read_now_, {})) {
+    if (id == core::kNodeId) {
+      next_node_ = now;
+    } else if (!tree_.Sample(id, now, false, snapshot)) {
+      Scan(now, snapshot);
+    }
+  }
+  if (now >= next_node_) {
+    if (auto sample = node_.Sample(now)) snapshot->samples.push_back(*std::move(sample));
+    next_node_ = now + kNodeEvery;
+  }
+}
+
+void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
+  tree_.Scan(now, snapshot);
+  next_scan_ = now + kScanEvery;
+  ForgetSilentOwners(now);
+}
+
+void Daemon::Dispatch(const core::Decisions& decisions) {
+  // Requests first: milliseconds count for them.
+  for (const core::Directive& directive : decisions.directives) {
+    sessions_->Send(directive, core::TextOf(directive.reason));
+  }
+  for (const core::SetWire& wire : decisions.wires) ApplyWire(wire);
+  for (const core::SetCadence& cadence : decisions.cadences) tree_.SetCadence(cadence);
+  for (const core::Note& note : decisions.notes) WriteNote(note);
+}
+
+void Daemon::ApplyWire(const core::SetWire& wire) {
+  const std::string path = tree_.PathOf(wire.cgroup);
+  if (path.empty()) return;
+  const auto complain = [this, id = wire.cgroup, path](const absl::Status& status) {
+    if (status.ok() || absl::IsNotFound(status) || !failed_wires_.insert(id).second) return;
+    log_->Warn(EventLine(clock_.Now(), "wire_failed").Add("domain", path), status.message());
+  };
+  if (wire.at) {
+    complain(alarms_.Arm(wire.cgroup, path, *wire.at));
+  } else {
+    alarms_.Disarm(wire.cgroup);
+  }
+  if (wire.brake && brake_) brake_->Set(wire.cgroup, path, wire.at, complain);
+}
+
+// --- ending
+// --------------------------------------------------------------------------------------------------
+
+void Daemon::Reload() {
+  const core::Instant now = clock_.Now();
+  auto policy = LoadPolicy();
+  if (!policy.ok()) {
+    log_->Warn(EventLine(now, "policy_refused"),
+               absl::StrCat("the policy stays as it was: ", policy.status().message()));
+    return;
+  }
+  policy_ = *policy;
+  engine_.SetPolicy(*std::move(policy));
+  log_->Write(EventLine(now, "policy_loaded"),
+              absl::StrCat("policy loaded from ",
+                           options_.policy_file.empty() ? "the built-in defaults" : options_.policy_file));
+  Wake();
+}
+
+void Daemon::Stop() {
+  stopping_ = true;
+  timer_.cancel();
+  acceptor_.reset();
+  sessions_->Shutdown(std::chrono::seconds(1));
+  if (brake_) {
+    if (absl::Status status = brake_->RestoreAll(); !status.ok()) {
+      log_->Warn(EventLine(clock_.Now(), "restore_failed"), status.message());
+    }
+  }
+  log_->Write(EventLine(clock_.Now(), "stopped"), "stopped; every knob that was ours is restored");
+  io_.stop();
+}
+
+}  // namespace memgov

@@ -1,0 +1,134 @@
+// The loop: wait -> sample -> tick -> dispatch. It owns the rooms and passes values between them; it decides
+// nothing itself.
+//
+// One control thread (the io_context) owns all state. The gRPC thread posts events to it; blocking writes
+// happen on BrakeKnob's worker; the log has a thread of its own.
+
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "governor/core/engine.h"
+#include "governor/event_log.h"
+#include "governor/identity/acceptor.h"
+#include "governor/kernel/alarms.h"
+#include "governor/kernel/brake_knob.h"
+#include "governor/kernel/cgroup_tree.h"
+#include "governor/kernel/clock.h"
+#include "governor/kernel/guard.h"
+#include "governor/kernel/node.h"
+#include "governor/session/server.h"
+
+namespace memgov {
+
+struct DaemonOptions {
+  std::string policy_file;  // empty: the built-in policy, which observes
+  bool observe = false;     // observe whatever the policy says: the kill switch
+  std::vector<std::string> roots{"/"};
+  std::string socket_path = "/run/memgov/memgov.sock";
+  std::string state_dir = "/run/memgov";
+  std::optional<std::string> cgroup_mount;
+};
+
+class Daemon {
+ public:
+  // `layout` and `guard` come from main, because the guard must fork before any thread exists.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Create(DaemonOptions options, kernel::CgroupLayout layout,
+                                                        std::optional<kernel::Guard> guard, EventLog* log);
+  ~Daemon();
+
+  // Serves until SIGTERM or SIGINT; then everything that is ours has been restored. SIGHUP reads the policy
+  // again and keeps the old one if the file is bad.
+  absl::Status Run();
+
+ private:
+  // A client's process, between accept and detach.
+  struct Owner {
+    boost::asio::posix::stream_descriptor pidfd;  // readable when the process has exited
+    core::Instant accepted_at;
+    std::optional<core::ClientId> client;  // set by on_attach
+  };
+  struct ClientName {
+    int pid = 0;
+    std::string name;
+    std::string cgroup;
+    std::string container;
+    std::uint64_t cookie = 0;
+  };
+
+  Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional<kernel::Guard> guard,
+         EventLog* log);
+  absl::Status StartRooms();
+  absl::StatusOr<core::Policy> LoadPolicy() const;
+
+  // Waiting.
+  void WaitForInotify();
+  void WaitForSignals();
+  void Wake();  // a tick as soon as the handlers that wait now are done
+  void ScheduleTick();
+
+  // Sampling and deciding.
+  void Tick();
+  void Sample(core::Instant now, core::Snapshot* snapshot);
+  void Scan(core::Instant now, core::Snapshot* snapshot);
+  void Dispatch(const core::Decisions& decisions);
+  void ApplyWire(const core::SetWire& wire);
+  void WriteNote(const core::Note& note);
+
+  // Clients, on the control thread.
+  void OnConnection(identity::AcceptedConnection connection);
+  void OnAttach(session::AttachRequest request);
+  void OnOutcome(core::ClientOutcome outcome);
+  void OnDetached(core::ClientId client, const std::string& why);
+  void WatchOwner(std::uint64_t cookie);
+  void ForgetSilentOwners(core::Instant now);
+  std::optional<core::CgroupId> Locate(const std::string& cgroup);
+
+  void Reload();
+  void Stop();
+
+  const DaemonOptions options_;
+  const kernel::CgroupLayout layout_;
+  std::optional<kernel::Guard> guard_;
+  EventLog* const log_;
+  kernel::MonotonicClock clock_;
+
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_{io_};
+  boost::asio::steady_timer timer_{io_};
+  std::optional<boost::asio::posix::stream_descriptor> inotify_;
+
+  kernel::NodeSampler node_;
+  kernel::CgroupTree tree_;
+  kernel::Alarms alarms_;
+  std::unique_ptr<kernel::BrakeKnob> brake_;  // v2, outside of observe mode
+  std::unique_ptr<session::SessionServer> sessions_;
+  std::unique_ptr<identity::Acceptor> acceptor_;
+
+  core::Policy policy_;
+  core::Engine engine_;
+  std::vector<core::ClientEvent> events_;  // since the last tick
+  std::set<core::CgroupId> read_now_;      // alarmed, or with an outcome to verify
+  core::Snapshot early_;                   // scanned outside of a tick, for the next one
+  std::map<std::uint64_t, Owner> owners_;  // by socket cookie
+  std::map<core::ClientId, ClientName> names_;
+  std::set<core::CgroupId> failed_wires_;  // said once each
+  core::Instant next_node_;
+  core::Instant next_scan_;
+  std::optional<core::Instant> engine_next_;
+  bool tick_posted_ = false;
+  bool stopping_ = false;
+};
+
+}  // namespace memgov

@@ -1,0 +1,71 @@
+// The governor's running record on stderr: one line per event, for people or as JSON for machines.
+//
+// Writing never blocks the control thread: lines go through a bounded queue to a thread of their own, and
+// when the reader of our stderr is too slow the oldest waiting lines are dropped.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "governor/core/units.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace memgov {
+
+enum class LogFormat { kText, kJson };
+
+// One event under construction. Fields come out in the order of adding; JSON has them all, text has the time
+// and the sentence.
+class EventLine {
+ public:
+  EventLine(core::Instant at, std::string_view event);
+  EventLine& Add(std::string_view key, std::string_view value);
+  EventLine& Add(std::string_view key, std::int64_t value);
+  EventLine& Add(std::string_view key, double value);
+  // A nested object, "key": {...}; fields added until EndObject belong to it.
+  EventLine& BeginObject(std::string_view key);
+  EventLine& EndObject();
+
+  core::Instant at() const { return at_; }
+  // The object without its closing brace.
+  const std::string& json() const { return json_; }
+
+ private:
+  void Key(std::string_view key);
+
+  core::Instant at_;
+  std::string json_;
+  bool first_in_object_ = false;
+};
+
+// `text` as the inside of a JSON string. Bytes that are no UTF-8 become U+FFFD, so that a line is always
+// valid.
+std::string JsonEscaped(std::string_view text);
+
+class EventLog {
+ public:
+  explicit EventLog(LogFormat format);
+  ~EventLog();  // writes out what waits
+  EventLog(const EventLog&) = delete;
+  EventLog& operator=(const EventLog&) = delete;
+
+  // `sentence` is for people; JSON carries it as "text". Any thread.
+  void Write(EventLine line, std::string_view sentence);
+  void Warn(EventLine line, std::string_view sentence);
+
+  LogFormat format() const { return format_; }
+
+ private:
+  std::string Render(EventLine line, std::string_view sentence, bool warning) const;
+
+  const LogFormat format_;
+  std::shared_ptr<spdlog::logger> logger_;
+};
+
+}  // namespace memgov

@@ -1,0 +1,136 @@
+// memgovd: flags, signals, wiring. Everything else is in the rooms.
+
+#include <sys/stat.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "governor/daemon.h"
+#include "governor/kernel/process.h"
+#include "governor/policy/loader.h"
+
+namespace {
+
+constexpr char kFooter[] = R"(
+Without --policy memgovd observes: it watches, decides and says what it would have asked, and neither writes
+a kernel file nor sends a request.
+
+Signals: SIGTERM and SIGINT restore every knob and end; SIGHUP reads the policy again and keeps the old one
+if the new one is bad.
+
+Exit codes: 0 ended as asked, 1 could not start, 2 bad flags or a bad policy.
+
+Examples:
+  memgovd
+  memgovd --policy /etc/memgov/policy.yaml
+  memgovd --policy policy.yaml --root /kubepods.slice --log-format json
+  memgovd --check policy.yaml
+  memgovd --restore
+)";
+
+struct Flags {
+  memgov::DaemonOptions daemon;
+  std::string check;
+  bool restore = false;
+  std::string log_format = "text";
+};
+
+int Fail(int code, const absl::Status& status) {
+  std::cerr << "memgovd: " << status.message() << "\n";
+  return code;
+}
+
+int Check(const std::string& file) {
+  const auto policy = memgov::policy::LoadPolicy(file);
+  if (!policy.ok()) {
+    std::cerr << policy.status().message() << "\n";
+    return 2;
+  }
+  std::cout << file << ": ok, " << policy->rules.size()
+            << (policy->rules.size() == 1 ? " rule\n" : " rules\n");
+  return 0;
+}
+
+// What needs no thread, or must come before the first.
+int Run(const Flags& flags) {
+  if (!flags.check.empty()) return Check(flags.check);
+
+  auto layout = memgov::kernel::DiscoverCgroups(flags.daemon.cgroup_mount);
+  if (!layout.ok()) return Fail(1, layout.status());
+  const std::string state_file = flags.daemon.state_dir + "/brake.state";
+  if (flags.restore) {
+    const absl::Status status = memgov::kernel::RestoreFromState(*layout, state_file);
+    return status.ok() ? 0 : Fail(1, status);
+  }
+  if (!flags.daemon.policy_file.empty()) {
+    const auto policy = memgov::policy::LoadPolicy(flags.daemon.policy_file);
+    if (!policy.ok()) return Fail(2, policy.status());
+  }
+
+  // Refused to an unprivileged user; then we are killed like anybody else, which changes nothing for others.
+  const absl::Status adjusted = memgov::kernel::OomScoreAdjust(-999);
+  std::optional<memgov::kernel::Guard> guard;
+  const bool v2 = layout->memory_version == memgov::kernel::MemoryVersion::kV2;
+  if (v2 && !flags.daemon.observe && !flags.daemon.policy_file.empty()) {
+    auto started = memgov::kernel::StartGuard(*layout, state_file);
+    if (!started.ok()) return Fail(1, started.status());
+    guard = *std::move(started);
+    if (const absl::Status status = memgov::kernel::RestoreFromState(*layout, state_file); !status.ok()) {
+      return Fail(1, status);
+    }
+  }
+  const auto files = memgov::kernel::RaiseFileLimit();
+
+  memgov::EventLog log(flags.log_format == "json" ? memgov::LogFormat::kJson : memgov::LogFormat::kText);
+  auto daemon = memgov::Daemon::Create(flags.daemon, *std::move(layout), std::move(guard), &log);
+  if (!daemon.ok()) return Fail(1, daemon.status());
+  const absl::Status locked = memgov::kernel::LockMemory();
+  const memgov::core::Instant now = memgov::kernel::MonotonicClock().Now();
+  for (const absl::Status& status : {adjusted, files.status(), locked}) {
+    if (!status.ok()) log.Warn(memgov::EventLine(now, "degraded"), status.message());
+  }
+  const absl::Status status = (*daemon)->Run();
+  return status.ok() ? 0 : Fail(1, status);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app(
+      "memgovd watches the memory of this node's cgroups and, before the kernel has to kill, asks the "
+      "processes that hold memory they do not need to give it back. It never kills.",
+      "memgovd");
+  app.footer(kFooter);
+  app.set_version_flag("--version", "memgovd " MEMGOV_VERSION);
+  app.add_option("--policy", flags.daemon.policy_file, "policy file (YAML); without one, observe only")
+      ->type_name("FILE");
+  app.add_flag("--observe", flags.daemon.observe, "observe only, whatever the policy says");
+  app.add_option("--root", flags.daemon.roots, "cgroup to watch with all below it; may be repeated")
+      ->type_name("PATH")
+      ->default_str("/");
+  app.add_option("--socket", flags.daemon.socket_path, "Unix socket for clients")
+      ->type_name("PATH")
+      ->capture_default_str();
+  app.add_option("--state-dir", flags.daemon.state_dir, "where to remember what must be restored")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_option("--cgroup-mount", flags.daemon.cgroup_mount, "cgroup mount to use, such as /host/cgroup")
+      ->type_name("DIR");
+  app.add_option("--log-format", flags.log_format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--check", flags.check, "check a policy file, say all that is wrong with it, and end")
+      ->type_name("FILE");
+  app.add_flag("--restore", flags.restore, "let go of every brake that a dead memgovd left, and end");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : 2;
+  }
+  return Run(flags);
+}
