@@ -1,11 +1,11 @@
 #include "governor/daemon.h"
 
+#include <fmt/format.h>
+
 #include <boost/asio/post.hpp>
 #include <csignal>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "governor/core/explain.h"
 #include "governor/policy/loader.h"
 
@@ -115,8 +115,8 @@ absl::Status Daemon::Run() {
           .Add("memory_mount", layout_.memory_mount)
           .Add("memory_version", layout_.memory_version == kernel::MemoryVersion::kV2 ? std::int64_t{2} : 1)
           .Add("cgroups", static_cast<std::int64_t>(tree_.size())),
-      absl::StrCat("ready: watching ", tree_.size(), " cgroups below ", absl::StrJoin(options_.roots, ", "),
-                   " in ", layout_.memory_mount, ", serving ", options_.socket_path));
+      fmt::format("ready: watching {} cgroups below {} in {}, serving {}", tree_.size(),
+                  fmt::join(options_.roots, ", "), layout_.memory_mount, options_.socket_path));
   for (const std::string& what : tree_.degraded()) {
     log_->Warn(EventLine(now, "degraded"), what);
   }
@@ -213,7 +213,7 @@ void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
 }
 
 void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
-  tree_.Scan(now, snapshot);
+  tree_.Scan(snapshot);
   next_scan_ = now + kScanEvery;
   ForgetSilentOwners(now);
 }
@@ -233,7 +233,7 @@ void Daemon::ApplyWire(const core::SetWire& wire) {
   if (path.empty()) return;
   const auto complain = [this, id = wire.cgroup, path](const absl::Status& status) {
     if (status.ok() || absl::IsNotFound(status) || !failed_wires_.insert(id).second) return;
-    log_->Warn(EventLine(clock_.Now(), "wire_failed").Add("domain", path), status.message());
+    log_->Warn(EventLine(clock_.Now(), "wire_failed").Add("domain", path), TextOf(status));
   };
   if (wire.at) {
     complain(alarms_.Arm(wire.cgroup, path, *wire.at));
@@ -250,15 +250,14 @@ void Daemon::Reload() {
   const core::Instant now = clock_.Now();
   auto policy = LoadPolicy();
   if (!policy.ok()) {
-    log_->Warn(EventLine(now, "policy_refused"),
-               absl::StrCat("the policy stays as it was: ", policy.status().message()));
+    log_->Warn(EventLine(now, "policy_refused"), "the policy stays as it was: " + TextOf(policy.status()));
     return;
   }
   policy_ = *policy;
   engine_.SetPolicy(*std::move(policy));
   log_->Write(EventLine(now, "policy_loaded"),
-              absl::StrCat("policy loaded from ",
-                           options_.policy_file.empty() ? "the built-in defaults" : options_.policy_file));
+              "policy loaded from " +
+                  (options_.policy_file.empty() ? "the built-in defaults" : options_.policy_file));
   Wake();
 }
 
@@ -269,7 +268,7 @@ void Daemon::Stop() {
   sessions_->Shutdown(std::chrono::seconds(1));
   if (brake_) {
     if (absl::Status status = brake_->RestoreAll(); !status.ok()) {
-      log_->Warn(EventLine(clock_.Now(), "restore_failed"), status.message());
+      log_->Warn(EventLine(clock_.Now(), "restore_failed"), TextOf(status));
     }
   }
   log_->Write(EventLine(clock_.Now(), "stopped"), "stopped; every knob that was ours is restored");

@@ -1,11 +1,10 @@
-// The daemon's side of clients: who may attach, whose process has died, and how a decision reads in the log.
+// The daemon's side of clients: who may attach, and whose process has died.
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "governor/core/explain.h"
 #include "governor/daemon.h"
 
 namespace memgov {
@@ -13,8 +12,6 @@ namespace {
 
 // A connection that has not said Hello by then is gone, or the session room is about to end it.
 constexpr auto kSilence = std::chrono::seconds(30);
-
-double Milliseconds(core::Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
 }  // namespace
 
@@ -32,7 +29,7 @@ void Daemon::OnConnection(identity::AcceptedConnection connection) {
   } else {
     ticket.refusal = connection.peer.status();
     log_->Warn(EventLine(clock_.Now(), "refused"),
-               absl::StrCat("refused a connection: ", connection.peer.status().message()));
+               "refused a connection: " + TextOf(connection.peer.status()));
   }
   sessions_->Adopt(connection.fd.Release(), std::move(ticket));
 }
@@ -56,15 +53,15 @@ void Daemon::OnAttach(session::AttachRequest request) {
       .Add("pid", std::int64_t{request.ticket.pid})
       .Add("name", request.name)
       .Add("cgroup", request.ticket.cgroup);
-  const std::string who = absl::StrCat(request.name, " (pid ", request.ticket.pid, ")");
+  const std::string who = fmt::format("{} (pid {})", request.name, request.ticket.pid);
   if (!cgroup || owner == owners_.end()) {
-    const std::string why =
-        cgroup
-            ? "the process that connected has exited"
-            : absl::StrCat("cgroup ", request.ticket.cgroup, " is outside of what this governor watches (",
-                           absl::StrJoin(options_.roots, ", "), "); start memgovd with --root to include it");
+    const std::string why = cgroup ? "the process that connected has exited"
+                                   : fmt::format(
+                                         "cgroup {} is outside of what this governor watches ({}); start "
+                                         "memgovd with --root to include it",
+                                         request.ticket.cgroup, fmt::join(options_.roots, ", "));
     sessions_->Refuse(request.client, absl::PermissionDeniedError(why));
-    log_->Write(std::move(line), absl::StrCat("refused ", who, ": ", why));
+    log_->Write(std::move(line), fmt::format("refused {}: {}", who, why));
     return;
   }
   names_[request.client] = {.pid = request.ticket.pid,
@@ -81,8 +78,8 @@ void Daemon::OnAttach(session::AttachRequest request) {
       request.client,
       {.cgroup = request.ticket.cgroup, .container = request.ticket.container, .enforcing = enforcing});
   log_->Write(std::move(line),
-              absl::StrCat("attached ", who, " in ", request.ticket.cgroup, ": ", request.runtime, ", ",
-                           request.library, ", rule ", rule.name, enforcing ? " enforces" : " observes"));
+              fmt::format("attached {} in {}: {}, {}, rule {} {}", who, request.ticket.cgroup,
+                          request.runtime, request.library, rule.name, enforcing ? "enforces" : "observes"));
   events_.emplace_back(core::ClientAttached{.client = request.client,
                                             .cgroup = *cgroup,
                                             .pid = request.ticket.pid,
@@ -110,7 +107,7 @@ void Daemon::OnDetached(core::ClientId client, const std::string& why) {
                   .Add("pid", std::int64_t{name->second.pid})
                   .Add("name", name->second.name)
                   .Add("cgroup", name->second.cgroup),
-              absl::StrCat("detached ", name->second.name, " (pid ", name->second.pid, "): ", why));
+              fmt::format("detached {} (pid {}): {}", name->second.name, name->second.pid, why));
   owners_.erase(name->second.cookie);
   names_.erase(name);
   events_.emplace_back(core::ClientDetached{client});
@@ -132,85 +129,6 @@ void Daemon::ForgetSilentOwners(core::Instant now) {
   std::erase_if(owners_, [now](const auto& entry) {
     return !entry.second.client && now - entry.second.accepted_at > kSilence;
   });
-}
-
-// --- the record
-// ----------------------------------------------------------------------------------------------
-
-namespace {
-
-// One sentence for people; JSON carries it as "text".
-std::string SentenceOf(const core::Note& note, const std::string& domain, const std::string& who) {
-  const std::string level =
-      note.limit ? absl::StrCat(core::TextOf(note.usage), " of ", core::TextOf(*note.limit)) : "";
-  const std::string asked =
-      absl::StrCat(note.action, note.bytes > 0 ? absl::StrCat(" ", core::TextOf(note.bytes)) : std::string());
-  const std::string took = note.took ? absl::StrFormat(" after %.1f ms", Milliseconds(*note.took)) : "";
-  switch (note.kind) {
-    case core::NoteKind::kWoke:
-    case core::NoteKind::kCritical:
-    case core::NoteKind::kRelaxed:
-      return absl::StrCat(domain, " ", core::NameOf(note.kind), " at ", level, " (",
-                          core::TextOf(note.reason), ")");
-    case core::NoteKind::kAsked:
-      return absl::StrCat("asked ", who, ": ", asked, " for ", domain, " (", core::TextOf(note.reason), ")");
-    case core::NoteKind::kWouldAsk:
-      return absl::StrCat("observing: would ask ", who, ": ", asked, " for ", domain, " (",
-                          core::TextOf(note.reason), ")");
-    case core::NoteKind::kReturned:
-      return absl::StrCat(who, " returned ", core::TextOf(note.bytes), took, " (", note.action, "), ", domain,
-                          " now ", level);
-    case core::NoteKind::kDeclined:
-      return absl::StrCat(who, " did not do ", note.action, took, ": ", note.text);
-    case core::NoteKind::kExpired:
-      return absl::StrCat(who, " did not answer ", note.action, took, ": ", note.text);
-    case core::NoteKind::kWithheld:
-      return absl::StrCat(domain, " lacks ", core::TextOf(note.bytes), ": ", note.text);
-    case core::NoteKind::kBrakeArmed:
-      return absl::StrCat(domain, " brake armed at ", core::TextOf(note.bytes), ": ", note.text);
-    case core::NoteKind::kBraking:
-    case core::NoteKind::kBrakeReleased:
-      return absl::StrCat(domain,
-                          note.kind == core::NoteKind::kBraking ? " braking at " : " brake let go at ", level,
-                          ": ", note.text);
-    case core::NoteKind::kOomKill:
-      return absl::StrCat(note.text, " (usage ", core::TextOf(note.usage), ")");
-  }
-  return "";
-}
-
-}  // namespace
-
-void Daemon::WriteNote(const core::Note& note) {
-  const std::string domain = tree_.PathOf(note.domain);
-  std::string who;
-  EventLine line(note.at, core::NameOf(note.kind));
-  line.Add("domain", domain);
-  if (note.cgroup) line.Add("cgroup", tree_.PathOf(*note.cgroup));
-  if (note.client) {
-    line.Add("client", static_cast<std::int64_t>(*note.client));
-    if (const auto name = names_.find(*note.client); name != names_.end()) {
-      line.Add("pid", std::int64_t{name->second.pid}).Add("name", name->second.name);
-      who = absl::StrCat(name->second.name, " (pid ", name->second.pid, ")");
-    } else {
-      who = absl::StrCat("client ", static_cast<std::uint64_t>(*note.client));
-    }
-  }
-  if (note.directive) line.Add("directive", static_cast<std::int64_t>(*note.directive));
-  if (!note.action.empty()) line.Add("action", note.action);
-  line.Add("bytes", note.bytes).Add("usage", note.usage);
-  if (note.limit) line.Add("limit", *note.limit);
-  if (note.took) line.Add("took_ms", Milliseconds(*note.took));
-  if (!note.reason.rule.empty()) {
-    line.BeginObject("reason")
-        .Add("rule", note.reason.rule)
-        .Add("signal", core::NameOf(note.reason.signal))
-        .Add("observed", note.reason.observed)
-        .Add("threshold", note.reason.threshold)
-        .Add("held_ms", Milliseconds(note.reason.held))
-        .EndObject();
-  }
-  log_->Write(std::move(line), SentenceOf(note, domain, who));
 }
 
 }  // namespace memgov

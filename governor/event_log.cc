@@ -1,14 +1,13 @@
 #include "governor/event_log.h"
 
+#include <fmt/format.h>
 #include <spdlog/async.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <cmath>
+#include <iterator>
 #include <utility>
-
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 
 namespace memgov {
 namespace {
@@ -52,7 +51,7 @@ std::string JsonEscaped(std::string_view text) {
       out += '\\';
       out += c;
     } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppendFormat(&out, "\\u%04x", static_cast<unsigned>(c));
+      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
     } else {
       out += text.substr(0, length);
     }
@@ -62,30 +61,30 @@ std::string JsonEscaped(std::string_view text) {
 }
 
 EventLine::EventLine(core::Instant at, std::string_view event) : at_(at) {
-  json_ = absl::StrFormat("{\"t\": %.6f, \"event\": \"%s\"", SecondsOf(at), JsonEscaped(event));
+  json_ = fmt::format("{{\"t\": {:.6f}, \"event\": \"{}\"", SecondsOf(at), JsonEscaped(event));
 }
 
 void EventLine::Key(std::string_view key) {
-  absl::StrAppend(&json_, first_in_object_ ? "\"" : ", \"", key, "\": ");
+  fmt::format_to(std::back_inserter(json_), "{}\"{}\": ", first_in_object_ ? "" : ", ", key);
   first_in_object_ = false;
 }
 
 EventLine& EventLine::Add(std::string_view key, std::string_view value) {
   Key(key);
-  absl::StrAppend(&json_, "\"", JsonEscaped(value), "\"");
+  fmt::format_to(std::back_inserter(json_), "\"{}\"", JsonEscaped(value));
   return *this;
 }
 
 EventLine& EventLine::Add(std::string_view key, std::int64_t value) {
   Key(key);
-  absl::StrAppend(&json_, value);
+  json_ += std::to_string(value);
   return *this;
 }
 
 EventLine& EventLine::Add(std::string_view key, double value) {
   Key(key);
   if (std::isfinite(value)) {
-    absl::StrAppendFormat(&json_, "%.6g", value);
+    fmt::format_to(std::back_inserter(json_), "{:.6g}", value);
   } else {
     json_ += "null";
   }
@@ -126,7 +125,7 @@ std::string EventLog::Render(EventLine line, std::string_view sentence, bool war
     line.Add("text", sentence);
     return line.json() + "}";
   }
-  return absl::StrFormat("%.3f %s%s", SecondsOf(line.at()), warning ? "warning: " : "", sentence);
+  return fmt::format("{:.3f} {}{}", SecondsOf(line.at()), warning ? "warning: " : "", sentence);
 }
 
 void EventLog::Write(EventLine line, std::string_view sentence) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "governor/core/units.h"
 
 namespace spdlog {
@@ -47,6 +48,9 @@ class EventLine {
 // `text` as the inside of a JSON string. Bytes that are no UTF-8 become U+FFFD, so that a line is always
 // valid.
 std::string JsonEscaped(std::string_view text);
+
+// The message of a status: Abseil's string_view is a type of its own in Debian's build.
+inline std::string TextOf(const absl::Status& status) { return std::string(status.message()); }
 
 class EventLog {
  public:

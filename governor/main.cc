@@ -90,7 +90,7 @@ int Run(const Flags& flags) {
   const absl::Status locked = memgov::kernel::LockMemory();
   const memgov::core::Instant now = memgov::kernel::MonotonicClock().Now();
   for (const absl::Status& status : {adjusted, files.status(), locked}) {
-    if (!status.ok()) log.Warn(memgov::EventLine(now, "degraded"), status.message());
+    if (!status.ok()) log.Warn(memgov::EventLine(now, "degraded"), memgov::TextOf(status));
   }
   const absl::Status status = (*daemon)->Run();
   return status.ok() ? 0 : Fail(1, status);

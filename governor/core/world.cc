@@ -23,9 +23,6 @@ void World::SetPolicy(const Policy* policy) {
 
 World::Changes World::Apply(const Snapshot& snapshot) {
   Changes changes;
-  for (const CgroupId id : snapshot.vanished) {
-    if (id != kNodeId && cgroups_.erase(id) > 0) changes.vanished.push_back(id);
-  }
   for (const CgroupAppeared& appeared : snapshot.appeared) {
     const auto parent = cgroups_.find(appeared.parent);
     if (parent == cgroups_.end() || appeared.id == kNodeId) continue;
@@ -36,6 +33,10 @@ World::Changes World::Apply(const Snapshot& snapshot) {
     cgroup.has_brake = appeared.has_brake;
     cgroup.depth = parent->second.depth + 1;
     cgroup.rule = &RuleFor(*policy_, cgroup.path);
+  }
+  // After the newcomers, because one may come and go within one snapshot.
+  for (const CgroupId id : snapshot.vanished) {
+    if (id != kNodeId && cgroups_.erase(id) > 0) changes.vanished.push_back(id);
   }
   for (const CgroupSample& sample : snapshot.samples) ApplySample(sample, &changes);
   return changes;

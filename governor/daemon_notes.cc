@@ -1,0 +1,82 @@
+// How a decision reads in the log: for people one sentence, for machines its fields as well.
+
+#include <fmt/format.h>
+
+#include "governor/core/explain.h"
+#include "governor/daemon.h"
+
+namespace memgov {
+namespace {
+
+double Milliseconds(core::Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+
+std::string SentenceOf(const core::Note& note, const std::string& domain, const std::string& who) {
+  const std::string reason = core::TextOf(note.reason);
+  const std::string bytes = core::TextOf(note.bytes);
+  const std::string usage = core::TextOf(note.usage);
+  const std::string level = note.limit ? fmt::format("{} of {}", usage, core::TextOf(*note.limit)) : usage;
+  const std::string took = note.took ? fmt::format(" after {:.1f} ms", Milliseconds(*note.took)) : "";
+  const std::string asked = note.bytes > 0 ? note.action + " " + bytes : note.action;
+  switch (note.kind) {
+    case core::NoteKind::kWoke:
+    case core::NoteKind::kCritical:
+    case core::NoteKind::kRelaxed:
+      return fmt::format("{} {} at {} ({})", domain, core::NameOf(note.kind), level, reason);
+    case core::NoteKind::kAsked:
+      return fmt::format("asked {}: {} for {} ({})", who, asked, domain, reason);
+    case core::NoteKind::kWouldAsk:
+      return fmt::format("observing: would ask {}: {} for {} ({})", who, asked, domain, reason);
+    case core::NoteKind::kReturned:
+      return fmt::format("{} returned {}{} ({}), {} is at {}", who, bytes, took, note.action, domain, level);
+    case core::NoteKind::kDeclined:
+      return fmt::format("{} did not do {}{}: {}", who, note.action, took, note.text);
+    case core::NoteKind::kExpired:
+      return fmt::format("{} did not answer {}{}: {}", who, note.action, took, note.text);
+    case core::NoteKind::kWithheld:
+      return fmt::format("{} lacks {}: {}", domain, bytes, note.text);
+    case core::NoteKind::kBrakeArmed:
+      return fmt::format("{} brake armed at {}: {}", domain, bytes, note.text);
+    case core::NoteKind::kBraking:
+      return fmt::format("{} braking at {}: {}", domain, level, note.text);
+    case core::NoteKind::kBrakeReleased:
+      return fmt::format("{} brake let go at {}: {}", domain, level, note.text);
+    case core::NoteKind::kOomKill:
+      return fmt::format("{} (usage {})", note.text, usage);
+  }
+  return "";
+}
+
+}  // namespace
+
+void Daemon::WriteNote(const core::Note& note) {
+  const std::string domain = tree_.PathOf(note.domain);
+  std::string who;
+  EventLine line(note.at, core::NameOf(note.kind));
+  line.Add("domain", domain);
+  if (note.cgroup) line.Add("cgroup", tree_.PathOf(*note.cgroup));
+  if (note.client) {
+    line.Add("client", static_cast<std::int64_t>(*note.client));
+    who = fmt::format("client {}", static_cast<std::uint64_t>(*note.client));
+    if (const auto name = names_.find(*note.client); name != names_.end()) {
+      line.Add("pid", std::int64_t{name->second.pid}).Add("name", name->second.name);
+      who = fmt::format("{} (pid {})", name->second.name, name->second.pid);
+    }
+  }
+  if (note.directive) line.Add("directive", static_cast<std::int64_t>(*note.directive));
+  if (!note.action.empty()) line.Add("action", note.action);
+  line.Add("bytes", note.bytes).Add("usage", note.usage);
+  if (note.limit) line.Add("limit", *note.limit);
+  if (note.took) line.Add("took_ms", Milliseconds(*note.took));
+  if (!note.reason.rule.empty()) {
+    line.BeginObject("reason")
+        .Add("rule", note.reason.rule)
+        .Add("signal", core::NameOf(note.reason.signal))
+        .Add("observed", note.reason.observed)
+        .Add("threshold", note.reason.threshold)
+        .Add("held_ms", Milliseconds(note.reason.held))
+        .EndObject();
+  }
+  log_->Write(std::move(line), SentenceOf(note, domain, who));
+}
+
+}  // namespace memgov
