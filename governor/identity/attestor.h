@@ -10,9 +10,9 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "governor/identity/peer.h"
 #include "governor/identity/unique_fd.h"
 
@@ -43,11 +43,11 @@ absl::StatusOr<std::uint64_t> SocketCookie(int socket);
 // The path of the memory cgroup in the text of /proc/PID/cgroup: of the v1 line that lists `memory`,
 // otherwise of the v2 line `0::`. Pure. INVALID_ARGUMENT with the offending line: no such line, two that
 // contradict each other, a path that does not begin with '/', a removed cgroup.
-absl::StatusOr<std::string> MemoryCgroupPath(std::string_view proc_pid_cgroup);
+absl::StatusOr<std::string> MemoryCgroupPath(absl::string_view proc_pid_cgroup);
 
 // Turns a path as seen from a cgroup namespace into one below the root of the hierarchy: "/../b" seen from
 // "/a/self" is "/a/b". Pure. INVALID_ARGUMENT: the path leads above the root, which means that the namespace
 // root is not known or wrong.
-absl::StatusOr<std::string> ResolveCgroupPath(std::string_view seen, std::string_view namespace_root);
+absl::StatusOr<std::string> ResolveCgroupPath(absl::string_view seen, absl::string_view namespace_root);
 
 }  // namespace memgov::identity

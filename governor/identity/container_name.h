@@ -7,7 +7,8 @@
 #pragma once
 
 #include <string>
-#include <string_view>
+
+#include "absl/strings/string_view.h"
 
 namespace memgov::identity {
 
@@ -28,7 +29,7 @@ struct ContainerName {
 
 // Reads a path below the root of the memory hierarchy, for example
 // "/system.slice/docker-<64 hex digits>.scope". Pure; never fails: what is not recognised is kOther.
-ContainerName ParseContainerName(std::string_view cgroup_path);
+ContainerName ParseContainerName(absl::string_view cgroup_path);
 
 // One short word: "pod/1f2e3d4c/0123456789ab", "docker/0123456789ab", "podman/0123456789ab", "redis.service".
 // Empty for kOther.

@@ -1,0 +1,116 @@
+#include "governor/identity/acceptor.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+// Boost 1.74 uses std::exchange without including <utility>; hence it comes first.
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/system/error_code.hpp>
+
+#include "governor/identity/unix_listener.h"
+
+namespace memgov::identity {
+namespace {
+
+// Connections taken before the loop gets to run other handlers: a flood of connects must not hold up alarms.
+constexpr int kBatch = 8;
+
+}  // namespace
+
+// Waits with Asio and accepts with accept4: Asio's own accept sets neither FD_CLOEXEC nor O_NONBLOCK.
+class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
+ public:
+  Impl(boost::asio::io_context& io, AcceptorOptions options, UnixListener listener,
+       OnConnection on_connection)
+      : options_(std::move(options)),
+        on_connection_(std::move(on_connection)),
+        listener_(std::move(listener)),
+        readable_(io),
+        retry_(io) {}
+  ~Impl() { Close(); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  boost::system::error_code Open() {
+    boost::system::error_code error;
+    readable_.assign(listener_->fd(), error);
+    if (!error) Wait();
+    return error;
+  }
+
+  void Close() {
+    if (!listener_) return;
+    retry_.cancel();
+    readable_.cancel();
+    readable_.release();  // the listener owns the descriptor
+    listener_.reset();
+  }
+
+ private:
+  void Wait() {
+    readable_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                         [self = shared_from_this()](const boost::system::error_code& error) {
+                           if (!error) self->AcceptBatch();
+                         });
+  }
+
+  void WaitAfter(core::Duration pause) {
+    retry_.expires_after(std::chrono::duration_cast<std::chrono::steady_clock::duration>(pause));
+    retry_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+      if (!error) self->AcceptBatch();
+    });
+  }
+
+  void AcceptBatch() {
+    for (int i = 0; i < kBatch; ++i) {
+      if (!listener_) return;  // closed by the callback
+      UniqueFd fd(::accept4(listener_->fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (fd.valid()) {
+        HandOn(std::move(fd));
+      } else if (errno == EAGAIN) {
+        return Wait();
+      } else if (errno != EINTR && errno != ECONNABORTED) {
+        // Out of descriptors or memory. The connection stays in the backlog and the socket readable, so that
+        // waiting for readability would spin.
+        return WaitAfter(options_.retry_after);
+      }
+    }
+    if (listener_) Wait();
+  }
+
+  void HandOn(UniqueFd fd) {
+    AcceptedConnection connection{.fd = std::move(fd), .cookie = 0, .peer = absl::UnknownError("")};
+    if (absl::StatusOr<std::uint64_t> cookie = SocketCookie(connection.fd.get()); cookie.ok()) {
+      connection.cookie = *cookie;
+    }
+    connection.peer = Attest(connection.fd.get(), options_.attestor);
+    on_connection_(std::move(connection));
+  }
+
+  const AcceptorOptions options_;
+  const OnConnection on_connection_;
+  std::optional<UnixListener> listener_;  // absent: closed
+  boost::asio::posix::stream_descriptor readable_;
+  boost::asio::steady_timer retry_;
+};
+
+absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(boost::asio::io_context& io,
+                                                           AcceptorOptions options,
+                                                           OnConnection on_connection) {
+  absl::StatusOr<UnixListener> listener =
+      UnixListener::Open(options.socket_path, options.mode, options.backlog);
+  if (!listener.ok()) return listener.status();
+  auto impl = std::make_shared<Impl>(io, std::move(options), *std::move(listener), std::move(on_connection));
+  if (const boost::system::error_code error = impl->Open(); error) {
+    return absl::InternalError(error.message());
+  }
+  return std::unique_ptr<Acceptor>(new Acceptor(std::move(impl)));
+}
+
+Acceptor::~Acceptor() { impl_->Close(); }
+
+}  // namespace memgov::identity

@@ -1,0 +1,209 @@
+#include "governor/identity/acceptor.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace memgov::identity {
+namespace {
+
+using testing::HasSubstr;
+
+sockaddr_un AddressOf(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  return address;
+}
+
+// A connected client's end; invalid if nobody listens.
+UniqueFd Connect(const std::string& path) {
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_un address = AddressOf(path);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fd.Reset();
+  return fd;
+}
+
+// A socket as some other program makes it; it listens until the result is closed, and its file stays.
+UniqueFd ForeignListener(const std::string& path) {
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_un address = AddressOf(path);
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(::listen(fd.get(), 1), 0);
+  return fd;
+}
+
+class AcceptorTest : public testing::Test {
+ protected:
+  AcceptorTest() {
+    directory_ = testing::TempDir() + "memgov-acceptor-XXXXXX";
+    if (::mkdtemp(directory_.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
+    path_ = directory_ + "/memgov.sock";
+  }
+  ~AcceptorTest() override { std::filesystem::remove_all(directory_); }
+
+  absl::StatusOr<std::unique_ptr<Acceptor>> Listen(const std::string& path) {
+    return Acceptor::Listen(io_, {.socket_path = path, .retry_after = std::chrono::milliseconds(1)},
+                            [this](AcceptedConnection c) { accepted_.push_back(std::move(c)); });
+  }
+
+  // Runs handlers until `count` connections arrived.
+  void RunUntilAccepted(std::size_t count) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (accepted_.size() < count && std::chrono::steady_clock::now() < deadline) {
+      io_.run_one_for(std::chrono::milliseconds(100));
+    }
+    EXPECT_EQ(accepted_.size(), count);
+  }
+
+  boost::asio::io_context io_;
+  std::string directory_;
+  std::string path_;
+  std::vector<AcceptedConnection> accepted_;
+};
+
+TEST_F(AcceptorTest, HandsOnIdentifiedConnections) {
+  const auto acceptor = Listen(path_);
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  const UniqueFd client = Connect(path_);
+  RunUntilAccepted(1);
+  const AcceptedConnection& connection = accepted_[0];
+  ASSERT_TRUE(connection.peer.ok()) << connection.peer.status();
+  EXPECT_EQ(connection.peer->peer.pid, ::getpid());
+  EXPECT_EQ(connection.cookie, connection.peer->peer.cookie);
+  EXPECT_NE(connection.cookie, 0u);
+  EXPECT_TRUE(::fcntl(connection.fd.get(), F_GETFL) & O_NONBLOCK);
+  EXPECT_TRUE(::fcntl(connection.fd.get(), F_GETFD) & FD_CLOEXEC);
+}
+
+TEST_F(AcceptorTest, TakesMoreThanOneBatchAtOnce) {
+  const auto acceptor = Listen(path_);
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < 50; ++i) clients.push_back(Connect(path_));
+  RunUntilAccepted(50);
+}
+
+TEST_F(AcceptorTest, TheSocketIsForEverybodyAndItsDirectoryToo) {
+  const mode_t before = ::umask(0077);
+  const auto acceptor = Listen(directory_ + "/run/memgov/memgov.sock");
+  ::umask(before);
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  struct stat file {};
+  ASSERT_EQ(::stat((directory_ + "/run/memgov").c_str(), &file), 0);
+  EXPECT_EQ(file.st_mode & 07777, 0755u);
+  ASSERT_EQ(::stat((directory_ + "/run/memgov/memgov.sock").c_str(), &file), 0);
+  EXPECT_EQ(file.st_mode & 07777, 0666u);
+}
+
+TEST_F(AcceptorTest, LeavesNothingBehind) {
+  { ASSERT_TRUE(Listen(path_).ok()); }
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+  EXPECT_TRUE(Listen(path_).ok()) << "and may come again";
+}
+
+TEST_F(AcceptorTest, ReplacesTheSocketOfADeadDaemon) {
+  ForeignListener(path_).Reset();
+  ASSERT_TRUE(std::filesystem::exists(path_));
+  const auto acceptor = Listen(path_);
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  EXPECT_TRUE(Connect(path_).valid());
+}
+
+TEST_F(AcceptorTest, LeavesALivingDaemonAlone) {
+  const auto first = Listen(path_);
+  ASSERT_TRUE(first.ok());
+  const auto second = Listen(path_);
+  EXPECT_EQ(second.status(), absl::AlreadyExistsError("another memgovd serves " + path_));
+  EXPECT_TRUE(Connect(path_).valid());
+}
+
+TEST_F(AcceptorTest, LeavesALivingServerAloneThatDoesNotKnowTheLock) {
+  const UniqueFd foreign = ForeignListener(path_);
+  EXPECT_EQ(Listen(path_).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_TRUE(Connect(path_).valid());
+}
+
+TEST_F(AcceptorTest, ALivingServerWithAFullBacklogIsAlive) {
+  const UniqueFd foreign = ForeignListener(path_);
+  std::vector<UniqueFd> waiting;
+  while (true) {  // until one more would have to wait
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const sockaddr_un address = AddressOf(path_);
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) break;
+    waiting.push_back(std::move(fd));
+  }
+  EXPECT_EQ(Listen(path_).status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(AcceptorTest, DoesNotRemoveWhatIsNoSocket) {
+  std::ofstream(path_) << "precious";
+  const auto acceptor = Listen(path_);
+  EXPECT_EQ(acceptor.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(acceptor.status().message()), HasSubstr(path_));
+  EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(AcceptorTest, DoesNotRemoveTheSocketOfASuccessor) {
+  auto acceptor = Listen(path_);
+  ASSERT_TRUE(acceptor.ok());
+  std::filesystem::remove(path_);
+  const UniqueFd successor = ForeignListener(path_);
+  acceptor->reset();
+  EXPECT_TRUE(Connect(path_).valid());
+}
+
+TEST_F(AcceptorTest, RefusesPathsThatCannotBeSockets) {
+  EXPECT_THAT(std::string(Listen("relative.sock").status().message()), HasSubstr("must be absolute"));
+  EXPECT_THAT(std::string(Listen("").status().message()), HasSubstr("must be absolute"));
+  EXPECT_THAT(std::string(Listen(directory_ + "/" + std::string(108, 'x')).status().message()),
+              HasSubstr("at most 107"));
+  std::ofstream(path_) << "a file";
+  EXPECT_THAT(std::string(Listen(path_ + "/memgov.sock").status().message()), HasSubstr("create " + path_));
+}
+
+TEST_F(AcceptorTest, WaitsOutAShortageOfDescriptors) {
+  const auto acceptor = Listen(path_);
+  ASSERT_TRUE(acceptor.ok());
+  const UniqueFd client = Connect(path_);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const std::size_t handlers = io_.run_for(std::chrono::milliseconds(50));
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(accepted_.empty());
+  EXPECT_LE(handlers, 51u) << "one try for each retry_after, no spinning";
+  RunUntilAccepted(1);
+}
+
+TEST_F(AcceptorTest, MayBeDestroyedByItsOwnCallback) {
+  std::unique_ptr<Acceptor> acceptor;
+  int seen = 0;
+  auto listening = Acceptor::Listen(io_, {.socket_path = path_}, [&](const AcceptedConnection&) {
+    ++seen;
+    acceptor.reset();
+  });
+  ASSERT_TRUE(listening.ok());
+  acceptor = *std::move(listening);
+  const UniqueFd first = Connect(path_);
+  const UniqueFd second = Connect(path_);
+  io_.run_for(std::chrono::seconds(30));  // returns at once when nothing is left to wait for
+  EXPECT_EQ(seen, 1);
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+}  // namespace
+}  // namespace memgov::identity
