@@ -1,0 +1,278 @@
+"""One run of a scene, without memgov or with it, and everything that was measured in it.
+
+All times of a result are seconds since redis began to be filled. What came back is measured in the cgroups by the
+sampler, never taken from what the governor or a client says about it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+
+from harness.cgroups import Cgroup, Hierarchy
+from harness.figures import MIB
+from harness.file_pages import read_from_outside, unread_copy
+from harness.governor import Governor
+from harness.kernel_log import KernelLog
+from harness.processes import Service, ServiceError, wait_until
+from harness.sampler import Sampler, Timeline
+
+from . import scene as stage
+from .scene import Programs, Scene
+
+START_DEADLINE = 60.0  # seconds for services to grow, clients to attach, redis to listen
+TAIL = 1.5  # seconds that are recorded after the filling ended
+STALL_PATIENCE = 25.0  # seconds beyond the time that the filling should take; then it counts as stalled
+
+
+@dataclasses.dataclass
+class Kill:
+    at: float
+    tenant: str
+    task: str
+    pid: int
+    recorded: bool  # the kernel's log has it, besides the leaf's counter
+
+
+@dataclasses.dataclass
+class Result:
+    """Sizes in MiB, times in seconds, latencies in ms."""
+
+    memgov: bool
+    scene: Scene
+    time_s: list[float] = dataclasses.field(default_factory=list)
+    usage_mib: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # "total" and each tenant
+    kills: list[Kill] = dataclasses.field(default_factory=list)
+    completed: dict[str, bool] = dataclasses.field(default_factory=dict)
+    work: dict[str, str] = dataclasses.field(default_factory=dict)  # in words, for the table
+    fill: dict = dataclasses.field(default_factory=dict)  # redis_fill's totals
+    events: list[dict] = dataclasses.field(default_factory=list)  # memgovd's, with "s" on the result's clock
+    major_faults: int = 0
+    stalled: bool = False  # neither done nor killed when patience ended
+    standstill_s: float = 0.0  # the longest time in which redis took less than 1 MiB
+    ended_at: float = 0.0  # when the tenants were told to end; later usage means nothing
+    crossed_at: float | None = None
+    asked_at: float | None = None
+    back_at: float | None = None  # usage below the wire again
+    returned_at: float | None = None  # the last answer to that first request
+    given_back_mib: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def given_back(self) -> float:
+        return sum(self.given_back_mib.values())
+
+    @property
+    def reaction_ms(self) -> float | None:
+        """Crossing of the wire → first request sent. 0 when the forecast asked before the crossing."""
+        if self.crossed_at is None or self.asked_at is None:
+            return None
+        return max(0.0, (self.asked_at - self.crossed_at) * 1000)
+
+
+Say = Callable[[float | None, str, str], None]  # seconds since the filling began (None before), kind, text
+
+
+def run(scene: Scene, programs: Programs, hierarchy: Hierarchy, root: str, memgov: bool, say: Say) -> Result:
+    """Plays the scene once in the cgroup `root`. DemoError or ServiceError when it could not be played at all."""
+    with contextlib.ExitStack() as stack:
+        directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memgov-demo-")))
+        player = _Player(scene, programs, directory, memgov, say)
+        player.parent = stack.enter_context(Cgroup.create(hierarchy, root, scene.limit))
+        player.leaves = {name: player.parent.child(name) for name in stage.TENANTS}
+        player.prepare_files()
+        player.log = stack.enter_context(KernelLog())
+        player.sampler = stack.enter_context(
+            Sampler({"total": player.parent, **player.leaves}, scene.wire, player.log))
+        if memgov:
+            player.governor = stack.enter_context(
+                Governor(programs.memgovd, stage.POLICY, directory, [root], on_event=player.heard))
+        player.start_services(stack)
+        player.start_redis(stack)
+        player.fill(stack)
+        return player.finish()
+
+
+def longest_standstill(written: list[tuple[float, float]], least: float = 1.0) -> float:
+    """`written` holds (seconds, MiB so far). The longest time in which less than `least` MiB was added."""
+    longest, since, base = 0.0, *written[0]
+    for when, size in written:
+        longest = max(longest, when - since)
+        if size >= base + least:
+            since, base = when, size
+    return longest
+
+
+class _Player:
+    """The state of one run; run() calls the steps in their order."""
+
+    parent: Cgroup
+    leaves: dict[str, Cgroup]
+    log: KernelLog
+    sampler: Sampler
+    governor: Governor | None = None
+
+    def __init__(self, scene: Scene, programs: Programs, directory: pathlib.Path, memgov: bool, say: Say):
+        self.scene, self.programs, self.directory, self.memgov, self._say = scene, programs, directory, memgov, say
+        self.services: dict[str, Service] = {}
+        self.filler: Service | None = None
+        self.zero: float | None = None  # monotonic time of the filling's begin
+        self.result = Result(memgov, scene)
+        self._env: dict[str, dict[str, str]] = {name: {} for name in stage.TENANTS}
+        self._paths = dict(zip(stage.TENANTS, programs.tenants()))
+
+    def say(self, kind: str, text: str, at: float | None = None) -> None:
+        now = time.monotonic() if at is None else at
+        self._say(None if self.zero is None else now - self.zero, kind, text)
+
+    def heard(self, event: dict) -> None:
+        """A line of memgovd, on its reader thread."""
+        self.say(event.get("event", "?"), event.get("text") or event.get("event", "?"), event.get("t"))
+
+    def prepare_files(self) -> None:
+        if self.scene.name == "stall":
+            for name, program in self._paths.items():
+                self._paths[name], self._env[name] = unread_copy(program, self.directory / "copies")
+        else:
+            read_from_outside(self.programs.tenants())
+
+    def start_services(self, stack: contextlib.ExitStack) -> None:
+        for name in stage.SERVICES:
+            env = self._env[name] | ({"MEMGOV_SOCKET": str(self.governor.socket)} if self.governor else {})
+            command = stage.service_command(name, self._paths[name], self.scene, self.memgov)
+            self.services[name] = stack.enter_context(
+                Service(name, command, directory=self.directory, cgroup=self.leaves[name], env=env))
+        for name, service in self.services.items():
+            service.wait_for(lambda line: line.get("ready") is True, START_DEADLINE, "ready")
+            self.say("tenant", f"{stage.TITLES[name]}: grew, freed 90 %, still holds "
+                               f"{self.leaves[name].usage() / MIB:.0f} MiB")
+        if self.governor:
+            self.governor.wait_for("attached", START_DEADLINE, len(self.services))
+
+    def start_redis(self, stack: contextlib.ExitStack) -> None:
+        command = stage.redis_command(self._paths["redis"], self.directory)
+        redis = Service("redis", command, directory=self.directory, cgroup=self.leaves["redis"],
+                        env=self._env["redis"])
+        self.services["redis"] = stack.enter_context(redis)
+        socket = self.directory / "redis.sock"
+        wait_until(lambda: socket.exists() or not redis.alive, START_DEADLINE, f"redis's socket {socket}")
+        if not redis.alive:
+            raise ServiceError(f"redis-server ended at once: {redis.last_words()}")
+
+    def fill(self, stack: contextlib.ExitStack) -> None:
+        """Fills redis until it is full, dead, or so slow that the run counts as stalled."""
+        rate = self.scene.rate
+        command = [str(self.programs.redis_fill), "--socket", str(self.directory / "redis.sock"),
+                   "--total", str(self.scene.fill)] + ([] if rate is None else ["--rate", str(rate)])
+        self.say("tenant", f"redis-server: {self.scene.fill / MIB:.0f} MiB of 4 KiB values are coming"
+                           + (" at full speed" if rate is None else f" at {rate / MIB:.0f} MiB/s"))
+        faults = self._major_faults()
+        self.filler = stack.enter_context(Service("redis_fill", command, directory=self.directory))
+        self.zero = self.filler.wait_for(lambda line: line.get("ready") is True, START_DEADLINE, "ready")["at"]
+        deadline = self.zero + STALL_PATIENCE + (self.scene.fill / rate if rate else 0)
+        reported = 0
+        next_look = self.zero + 1
+        while self.filler.ended_at is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+            reported = self._report_kills(reported)
+            if time.monotonic() >= next_look:
+                self.say("usage", self._usage_line())
+                next_look += 1
+        self.result.stalled = self.filler.ended_at is None
+        if self.result.stalled:
+            self.say("stall", f"nothing was killed, and redis took {self.filler.latest('written_mib')} MiB in "
+                              f"{time.monotonic() - self.zero:.0f} s: the service stands still")
+        self.result.major_faults = self._major_faults() - faults
+        tail = time.monotonic() + TAIL
+        while time.monotonic() < tail:
+            time.sleep(0.02)
+            reported = self._report_kills(reported)
+
+    def _usage_line(self) -> str:
+        usage, written = self.parent.usage() / MIB, self.filler.latest("written_mib") or 0
+        return f"{usage:.0f} of {self.scene.limit / MIB:.0f} MiB used, redis has {written:.0f} MiB of values"
+
+    def _report_kills(self, reported: int) -> int:
+        kills = self.log.kills_below(self.parent.name)
+        for kill in kills[reported:]:
+            self.say("kill", f"the kernel kills {kill.task} (pid {kill.pid}) in {kill.cgroup}", kill.at)
+        return len(kills)
+
+    def _major_faults(self) -> int:
+        return self.parent.stat().get("pgmajfault", 0)
+
+    def finish(self) -> Result:
+        """Ends everything in order and turns what was recorded into the result."""
+        result = self.result
+        result.ended_at = time.monotonic() - self.zero
+        self.filler.stop()
+        result.fill = next((line for line in reversed(self.filler.lines) if line.get("final")), {})
+        redis_lives = self.services["redis"].alive
+        for service in self.services.values():
+            service.stop()
+        timeline = self.sampler.stop()
+        if self.governor:
+            result.events = [event | {"s": event["t"] - self.zero} for event in self.governor.events if "t" in event]
+        result.kills = self._kills(timeline)
+        for name in stage.SERVICES:
+            self._judge_service(name)
+        written = [(line["at"] - self.zero, line["written_mib"]) for line in self.filler.lines if "written_mib" in line]
+        result.standstill_s = longest_standstill([(0.0, 0.0), *written])
+        result.completed["redis"] = redis_lives and result.fill.get("completed") is True
+        result.work["redis"] = f"{result.fill.get('written_mib', 0):.0f} of {self.scene.fill / MIB:.0f} MiB written"
+        self._measure(timeline)
+        return result
+
+    def _judge_service(self, name: str) -> None:
+        """A service did its work when it lived to the end and every byte of its data was right then."""
+        last = self.services[name].lines[-1] if self.services[name].lines else {}
+        right = last.get("final") is True and last.get("errors") == 0 and last.get("work_done", 0) > 0
+        self.result.completed[name] = right and self.services[name].process.returncode == 0
+        self.result.work[name] = "all data verified" if self.result.completed[name] else "did not finish"
+
+    def _kills(self, timeline: Timeline) -> list[Kill]:
+        """Kills by both witnesses: the leaf's counter decides, the kernel's record names the victim."""
+        records = self.log.kills_below(self.parent.name)
+        found = []
+        for name, leaf in self.leaves.items():
+            mine = [record for record in records if record.cgroup == leaf.name]
+            for record in mine:
+                found.append(Kill(record.at - self.zero, name, record.task, record.pid, True))
+            for _ in range(timeline.oom_kills[name] - len(mine)):
+                gone = self.services[name].ended_at or timeline.time_s[-1]
+                found.append(Kill(gone - self.zero, name, stage.TITLES[name], self.services[name].pid, False))
+        return sorted(found, key=lambda kill: kill.at)
+
+    def _measure(self, timeline: Timeline) -> None:
+        result, scene = self.result, self.scene
+        result.time_s = [when - self.zero for when in timeline.time_s]
+        result.usage_mib = {name: [value / MIB for value in column] for name, column in timeline.usage.items()}
+        crossed = next((at for at in timeline.crossings("total", scene.wire) if at >= self.zero), None)
+        asked = [event for event in result.events if event.get("event") == "asked"]
+        if asked:
+            result.asked_at = asked[0]["s"]
+            self._measure_given_back(timeline)
+        if crossed is None:
+            return
+        result.crossed_at = crossed - self.zero
+        if asked:
+            back = timeline.first_below("total", scene.wire, max(crossed, asked[0]["t"]))
+            result.back_at = None if back is None else back - self.zero
+            first_round = {event.get("directive") for event in asked if event["s"] < asked[0]["s"] + 0.5}
+            answers = [event["s"] for event in result.events
+                       if event.get("event") == "returned" and event.get("directive") in first_round]
+            result.returned_at = max(answers, default=None)
+
+    def _measure_given_back(self, timeline: Timeline) -> None:
+        """What left each service's leaf between just before the first request and the end of the filling."""
+        first = self.zero + self.result.asked_at
+        end = self.filler.ended_at or timeline.time_s[-1]
+        for name in stage.SERVICES:
+            column = timeline.usage[name]
+            before = [value for when, value in zip(timeline.time_s, column) if first - 0.2 <= when <= first + 0.005]
+            after = [value for when, value in zip(timeline.time_s, column) if first < when <= end]
+            if before and after:
+                self.result.given_back_mib[name] = max(0.0, (before[0] - min(after)) / MIB)
