@@ -1,0 +1,102 @@
+"""The table, the JSON and the picture, from results that were made up here."""
+
+import dataclasses
+import io
+import xml.dom.minidom
+
+import pytest
+
+from demo import picture, report
+from demo.run import Kill, Result, longest_standstill
+from demo.scene import SERVICES, TENANTS, DemoError, Programs, Scene
+
+KEYS = ["runs", "runs_killed_without", "runs_killed_with", "kills_without", "kills_with", "work_completed_with_percent",
+        "redis_p99_ms_without", "redis_p99_ms_with", "given_back_mib", "reaction_p99_ms"]
+
+
+def killed() -> Result:
+    times = [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]
+    usage = {name: [0.0, 300.0, 300.0, 300.0, 300.0, 300.0] for name in SERVICES}
+    usage["redis"] = [0.0, 0.0, 100.0, 200.0, 328.0, 0.0]
+    usage["total"] = [sum(usage[name][i] for name in TENANTS) for i in range(len(times))]
+    return Result(False, Scene(), times, usage, kills=[Kill(3.0, "redis", "redis-server", 7, True)],
+                  completed={name: name != "redis" for name in TENANTS}, ended_at=4.0, crossed_at=1.4,
+                  fill={"written_mib": 259.0, "p99_us": 2000, "max_us": 9000})
+
+
+def saved() -> Result:
+    result = dataclasses.replace(killed(), memgov=True, kills=[], completed=dict.fromkeys(TENANTS, True),
+                                 fill={"written_mib": 650.0, "p99_us": 1000, "max_us": 4000}, asked_at=1.404, back_at=1.44,
+                                 returned_at=1.48, given_back_mib={"jemalloc": 260.0, "glibc": 230.0, "go": 240.0},
+                                 events=[{"event": "asked", "s": 1.404, "client": 1}, {"event": "asked", "s": 1.405, "client": 2}])
+    result.usage_mib["total"] = [value * 0.8 for value in result.usage_mib["total"]]
+    return result
+
+
+def test_summary_has_exactly_the_keys_and_counts_runs_and_kills():
+    summary = report.summary([(killed(), saved()), (killed(), saved())])
+    assert list(summary) == KEYS
+    assert (summary["runs"], summary["runs_killed_without"], summary["runs_killed_with"]) == (2, 2, 0)
+    assert summary["work_completed_with_percent"] == 100
+    assert summary["given_back_mib"] == 730
+    assert summary["reaction_p99_ms"] == pytest.approx(4.0)
+
+
+def test_asking_before_the_crossing_is_a_reaction_of_zero():
+    assert dataclasses.replace(saved(), asked_at=1.2).reaction_ms == 0
+    assert dataclasses.replace(saved(), asked_at=None).reaction_ms is None
+
+
+def test_the_promise_is_broken_by_one_kill_or_one_unfinished_tenant():
+    assert report.held([(killed(), saved())])
+    assert not report.held([(killed(), dataclasses.replace(saved(), kills=killed().kills))])
+    assert not report.held([(killed(), dataclasses.replace(saved(), completed={"go": False}))])
+
+
+def test_table_puts_runs_side_by_side():
+    text = "\n".join(report.table([(killed(), saved())]))
+    assert "1: redis-server" in text and "259 of 650" in text and "260 of 300" in text
+    many = "\n".join(report.table([(killed(), saved())] * 3))
+    assert "in 3 of 3 runs: redis-server" in many and "in 0 of 3 runs" in many
+
+
+def test_fragmentation_is_named_only_where_it_shows():
+    assert report.fragmentation_note((killed(), saved())) is None
+    scattered = dataclasses.replace(saved(), scene=Scene(pattern="scattered"), given_back_mib={"glibc": 40.0, "jemalloc": 260.0, "go": 250.0})
+    assert "C++ on glibc: the survivors lie scattered" in report.fragmentation_note((killed(), scattered))
+
+
+def test_no_colours_off_a_terminal():
+    stream = io.StringIO()
+    report.Printer(stream).say(1.5, "kill", "the kernel kills redis-server")
+    assert stream.getvalue() == "    1.500 s  kernel  the kernel kills redis-server\n"
+
+
+def test_standstill_is_the_longest_time_without_a_mebibyte():
+    assert longest_standstill([(0, 0), (1, 50), (2, 50.2), (5, 50.4), (6, 90)]) == 5
+    assert longest_standstill([(0, 0), (3, 0)]) == 3
+
+
+def test_picture_is_well_formed_and_says_what_happened():
+    drawn = picture.svg([killed(), saved()])
+    xml.dom.minidom.parseString(drawn)
+    for words in ("redis-server is killed after 259 of 650 MiB", "nobody is killed", "memgov asks",
+                  "2 services give back 730 MiB within 76 ms", "limit 1228 MiB"):
+        assert words in drawn
+
+
+def test_thinning_keeps_the_peak():
+    result = killed()
+    chosen = picture.thin_out(result, (-1.0, 4.0), points=2)
+    assert max(result.usage_mib["total"][i] for i in chosen) == max(result.usage_mib["total"])
+
+
+def test_scaling_keeps_the_proportions():
+    scene = Scene().scaled(0.5)
+    assert (scene.service, scene.fill, scene.rate) == (Scene().service // 2, Scene().fill // 2, Scene().rate // 2)
+    assert Scene().scaled(1) == Scene()
+
+
+def test_missing_programs_name_the_command_that_builds_them(tmp_path):
+    with pytest.raises(DemoError, match=r"governor/memgovd.*\nrun \./dev build"):
+        Programs.find(tmp_path)
