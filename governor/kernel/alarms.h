@@ -15,9 +15,11 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "governor/core/snapshot.h"
 #include "governor/core/units.h"
 #include "governor/kernel/mounts.h"
+#include "governor/kernel/unique_fd.h"
 
 namespace memgov::kernel {
 
@@ -51,6 +53,7 @@ class Alarms {
 
   absl::StatusOr<std::shared_ptr<Wire>> OpenV1(core::CgroupId id, const std::string& path, core::Bytes at);
   absl::StatusOr<std::shared_ptr<Wire>> OpenV2(core::CgroupId id, const std::string& path);
+  absl::StatusOr<std::shared_ptr<Wire>> NewWire(core::CgroupId id, core::Bytes at, UniqueFd fd);
   static void Wait(const std::shared_ptr<Wire>& wire);
   static void Ring(const std::shared_ptr<Wire>& wire);
   static void Detach(Wire& wire);

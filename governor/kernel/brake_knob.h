@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "governor/core/snapshot.h"
 #include "governor/core/units.h"
@@ -45,7 +46,8 @@ class BrakeKnob {
   //   NotFound            the cgroup is gone (only when setting);
   //   another             the kernel's words, with the path. The state file could not be written: nothing
   //   was.
-  // Requests are carried out in order.
+  // Requests are carried out in order; one that a later request for the same cgroup has overtaken while it
+  // waited is dropped with Cancelled.
   void Set(core::CgroupId id, std::string path, std::optional<core::Bytes> high, Done done);
 
   // Lets go of everything that is ours and ends the worker; later Sets fail. Blocks until it is done: for
@@ -59,13 +61,15 @@ class BrakeKnob {
  private:
   absl::Status Apply(const std::string& path, core::Bytes high);
   absl::Status LetGo(const std::string& path);
-  std::optional<core::Bytes> OursAt(const std::string& path) const;
-  absl::Status Remember(const std::string& path, std::vector<core::Bytes> values);
+  bool IsOurs(const std::string& path, core::Bytes value) const;
+  absl::Status Remember(const std::string& path, const std::vector<core::Bytes>& values);
 
   const CgroupLayout layout_;
   const std::string state_file_;
   boost::asio::io_context& io_;
   std::atomic<bool> stopping_{false};
+  // The last request of each cgroup that is not answered yet: whether a later one has overtaken it.
+  absl::flat_hash_map<core::CgroupId, std::shared_ptr<std::atomic<bool>>> newest_;
   std::vector<BrakeMark> marks_;                      // the worker's alone: what the state file holds
   std::unique_ptr<boost::asio::thread_pool> worker_;  // one thread; absent on v1
 };

@@ -48,10 +48,11 @@ class CgroupTree {
   CgroupTree& operator=(const CgroupTree&) = delete;
 
   // Walks the directories below the roots and appends to `out` what came (parents first; a cgroup whose
-  // parent is not tracked has kNodeId as parent) and what went (children first). `now` starts the cadence of
-  // new cgroups: the first reading of each is due at once, later ones are spread over the period by id. The
-  // hierarchy's own root is never among them: the node stands for it.
-  void Scan(core::Instant now, core::Snapshot* out);
+  // parent is not tracked has kNodeId as parent) and what went (children first). The first reading of a new
+  // cgroup is due at once; the later ones of many are spread over the period, by id. The hierarchy's own root
+  // is never among them: the node stands for it. A cgroup without the memory controller (v2), and all below
+  // it, is not tracked until it has it.
+  void Scan(core::Snapshot* out);
 
   // Reads one cgroup now and puts its sample into `out`, in place of an earlier one there. With `with_stat`
   // everything is read anew; otherwise usage, and what kLimitEvery makes due.
@@ -92,17 +93,22 @@ class CgroupTree {
 
  private:
   struct Entry;
-  struct Found;
+  struct Found;  // a directory that the walk has yet to visit
   using Due = std::pair<core::Instant, core::CgroupId>;
 
-  void ScanRoot(const std::string& root, core::Instant now, core::Snapshot* out);
-  void ReadDirectory(const std::string& path, std::vector<Found>* found);
-  Entry* Visit(const Found& found, core::Instant now, core::Snapshot* out);
-  void RemoveUnvisited(core::Snapshot* out);
-  void WatchAnchor(const std::string& root);
-  int Watch(const std::string& path);
+  void ScanRoot(const std::string& root, core::Snapshot* out);
+  Entry* Visit(const Found& found, bool* has_children, core::Snapshot* out);
+  Entry* Adopt(const Found& found, std::uint64_t inode, core::Snapshot* out);
+  void ReadDirectory(const std::string& path, core::CgroupId id, std::vector<Found>* found);
+  void WatchForRoot(const std::string& root);
+  int Watch(const std::string& directory);
+  void Condemn(core::CgroupId id);
+  void CondemnUnvisited();
+
   bool ReadInto(Entry& entry, core::Instant now, bool with_stat, core::Snapshot* out);
   void ReadSlowParts(Entry& entry, core::Instant now, bool with_stat, bool usage_changed);
+  void YieldDescriptors();
+  static void Append(Entry& entry, core::CgroupSample sample, core::Snapshot* out);
   void Reschedule(Entry& entry);
   Entry* Find(core::CgroupId id) const;
 
@@ -110,15 +116,21 @@ class CgroupTree {
   std::vector<std::string> roots_;  // normalised, none inside another
   FdBudget budget_;
   UniqueFd inotify_;
-  std::vector<int> anchors_;  // inotify watches of directories that are not tracked themselves
   absl::flat_hash_map<core::CgroupId, std::unique_ptr<Entry>> by_id_;
   absl::flat_hash_map<std::string, core::CgroupId> by_path_;
   std::set<Due> due_;
   std::uint32_t next_id_ = 1;
-  std::uint64_t scans_ = 0;
   bool rescan_needed_ = true;
+
+  // Of the scan under way, or the last one.
+  std::uint64_t scan_ = 0;
+  std::vector<int> anchors_;  // inotify watches on directories that are not tracked themselves
+  std::vector<std::unique_ptr<Entry>> condemned_;
+  bool incomplete_ = false;  // a directory could not be listed, so absence proves nothing
   bool watches_ran_out_ = false;
   bool cgroups_ran_out_ = false;
+  bool paths_too_long_ = false;
+  bool readings_lost_ = false;  // since the last scan
 };
 
 }  // namespace memgov::kernel

@@ -35,6 +35,8 @@ class Guard {
   friend absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file);
   Guard(pid_t pid, UniqueFd pipe, UniqueFd lock);
 
+  void Finish();
+
   pid_t pid_ = -1;
   UniqueFd pipe_;
   UniqueFd lock_;

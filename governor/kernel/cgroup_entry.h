@@ -1,0 +1,45 @@
+// What the tree knows of one cgroup. Private to cgroup_tree.cc (readings) and cgroup_scan.cc (comings and
+// goings).
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "governor/core/snapshot.h"
+#include "governor/core/units.h"
+#include "governor/kernel/cgroup_files.h"
+#include "governor/kernel/cgroup_tree.h"
+
+namespace memgov::kernel {
+
+struct CgroupTree::Entry {
+  Entry(const CgroupLayout& layout, FdBudget& budget) : files(layout, budget) {}
+
+  core::CgroupId id{};
+  core::CgroupId parent{};
+  std::string path;
+  std::uint64_t inode = 0;
+  int watch = -1;
+  std::uint64_t seen_in = 0;  // the last scan that found it
+  bool gone = false;          // a reading said so; the next scan confirms it
+
+  core::Duration usage_every = kUsageEvery;
+  core::Duration stat_every = kStatEvery;
+  std::optional<core::Instant> read_at;       // of usage
+  std::optional<core::Instant> slow_read_at;  // limit, memory.high, events
+  core::Instant next_usage;                   // the epoch: at once, the first reading is still to come
+  core::Instant next_stat;
+  std::optional<core::Instant> due;  // its key in due_
+
+  core::Bytes usage = -1;
+  std::optional<core::Bytes> limit;
+  std::optional<core::Bytes> memory_high;
+  std::uint64_t oom_kills = 0;
+  std::size_t slot = 0;  // where the last sample was put; a hint
+  CgroupFiles files;
+};
+
+}  // namespace memgov::kernel

@@ -1,0 +1,258 @@
+#include "governor/kernel/cgroup_tree.h"
+
+#include <sys/inotify.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "governor/kernel/cgroup_entry.h"
+#include "governor/kernel/cgroup_path.h"
+
+namespace memgov::kernel {
+namespace {
+
+using core::CgroupId;
+using core::Duration;
+using core::Instant;
+
+constexpr Duration kFastest = std::chrono::milliseconds(1);
+constexpr Duration kSlowestStat = std::chrono::hours(1);
+// Above this a stat is read too seldom for its descriptor (and the page of kernel memory behind it) to be
+// kept.
+constexpr Duration kKeepStatBelow = std::chrono::seconds(2);
+
+// Where in its period a cgroup is read, in (0, 1]: multiples of the golden ratio spread any run of ids
+// evenly.
+double Phase(CgroupId id) {
+  const std::uint32_t turned = static_cast<std::uint32_t>(id) * 2654435769U;
+  return (static_cast<double>(turned) + 1) / 4294967296.0;
+}
+
+Duration Fraction(Duration period, double fraction) {
+  return Duration(static_cast<Duration::rep>(static_cast<double>(period.count()) * fraction));
+}
+
+// The first instant of the rhythm `from + k * period` that lies after `now`.
+Instant Next(Instant from, Duration period, Instant now) {
+  if (from > now) return from;
+  return from + ((now - from) / period + 1) * period;
+}
+
+}  // namespace
+
+CgroupTree::CgroupTree(CgroupLayout layout, std::vector<std::string> roots)
+    : layout_(std::move(layout)),
+      roots_(IndependentRoots(roots)),
+      inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
+  // A quarter is left to sockets, alarms and whatever else the process opens.
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0)
+    budget_.most = static_cast<std::size_t>(limit.rlim_cur) / 4 * 3;
+}
+
+CgroupTree::~CgroupTree() = default;
+
+CgroupTree::Entry* CgroupTree::Find(CgroupId id) const {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second.get();
+}
+
+// --- what they hold
+// -------------------------------------------------------------------------------------------
+
+bool CgroupTree::Sample(CgroupId id, Instant now, bool with_stat, core::Snapshot* out) {
+  Entry* entry = Find(id);
+  if (entry == nullptr) return false;
+  const bool there = ReadInto(*entry, now, with_stat, out);
+  YieldDescriptors();
+  return there;
+}
+
+void CgroupTree::CollectDue(Instant now, core::Snapshot* out) {
+  const Instant horizon = now + kCoalesce;
+  while (!due_.empty() && due_.begin()->first <= horizon) {
+    Entry& entry = *Find(due_.begin()->second);
+    const bool first = entry.next_usage == Instant();
+    const bool with_stat = entry.next_stat <= horizon;
+    ReadInto(entry, now, with_stat, out);
+    YieldDescriptors();
+    if (first) {
+      const double phase = Phase(entry.id);
+      entry.next_usage = horizon + Fraction(entry.usage_every, phase);
+      entry.next_stat = horizon + Fraction(entry.stat_every, phase);
+    } else {
+      entry.next_usage = Next(entry.next_usage, entry.usage_every, horizon);
+      if (with_stat) entry.next_stat = Next(entry.next_stat, entry.stat_every, horizon);
+    }
+    Reschedule(entry);
+  }
+}
+
+std::optional<Instant> CgroupTree::NextDue() const {
+  if (due_.empty()) return std::nullopt;
+  return due_.begin()->first;
+}
+
+void CgroupTree::SetCadence(const core::SetCadence& cadence) {
+  Entry* entry = Find(cadence.cgroup);
+  if (entry == nullptr) return;
+  const Duration usage_every = std::clamp(cadence.usage_every, kFastest, kLimitEvery);
+  const Duration stat_every = std::clamp(cadence.stat_every, usage_every, kSlowestStat);
+  if (usage_every == entry->usage_every && stat_every == entry->stat_every) return;
+  if (entry->next_usage != Instant() && entry->read_at.has_value()) {
+    if (usage_every != entry->usage_every) entry->next_usage = *entry->read_at + usage_every;
+    if (stat_every != entry->stat_every)
+      entry->next_stat = std::min(entry->next_stat, *entry->read_at + stat_every);
+  }
+  entry->usage_every = usage_every;
+  entry->stat_every = stat_every;
+  Reschedule(*entry);
+}
+
+// Moves the entry to its place in due_, reusing the node it has there.
+void CgroupTree::Reschedule(Entry& entry) {
+  const Instant due = std::min(entry.next_usage, entry.next_stat);
+  if (entry.gone) {
+    if (entry.due.has_value()) due_.erase({*entry.due, entry.id});
+    entry.due.reset();
+    return;
+  }
+  if (entry.due == due) return;
+  if (entry.due.has_value()) {
+    auto node = due_.extract({*entry.due, entry.id});
+    node.value().first = due;
+    due_.insert(std::move(node));
+  } else {
+    due_.insert({due, entry.id});
+  }
+  entry.due = due;
+}
+
+bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, core::Snapshot* out) {
+  // Once gone, its path may already name a successor, whose readings are not this one's.
+  if (entry.gone) return false;
+  const Reading<core::Bytes> usage = entry.files.Usage(entry.path);
+  if (usage.gone) {
+    entry.gone = true;
+    rescan_needed_ = true;
+    Reschedule(entry);
+    return false;
+  }
+  if (budget_.exhausted) {
+    // Others in this process need descriptors more than we need to be quick: give a quarter back, one by one
+    // as their turn comes.
+    budget_.most = std::min(budget_.most, budget_.kept / 4 * 3);
+  }
+  entry.read_at = now;
+  if (!usage.value.has_value()) return true;
+  const bool changed = *usage.value != entry.usage;
+  entry.usage = *usage.value;
+  ReadSlowParts(entry, now, with_stat, changed);
+
+  core::CgroupSample sample{.id = entry.id,
+                            .taken_at = now,
+                            .usage = entry.usage,
+                            .limit = entry.limit,
+                            .memory_high = entry.memory_high,
+                            .stat = std::nullopt,
+                            .pressure = std::nullopt,
+                            .oom_kills = entry.oom_kills};
+  if (with_stat) {
+    const bool keep = entry.stat_every < kKeepStatBelow;
+    sample.stat = entry.files.Stat(entry.path, keep).value;
+    sample.pressure = entry.files.Pressure(entry.path, keep).value;
+  }
+  Append(entry, std::move(sample), out);
+  return true;
+}
+
+// When a reading found no descriptor left, others in this process need them more than we need to be quick: a
+// quarter of ours is given back, one by one as their turn comes.
+void CgroupTree::YieldDescriptors() {
+  if (!std::exchange(budget_.exhausted, false)) return;
+  readings_lost_ = true;
+  budget_.most = std::min(budget_.most, budget_.kept / 4 * 3);
+}
+
+// What changes seldom. Where a reading fails, the last known value stands.
+void CgroupTree::ReadSlowParts(Entry& entry, Instant now, bool with_stat, bool usage_changed) {
+  // Due when the next reading would come too late.
+  const bool due = with_stat || !entry.slow_read_at.has_value() ||
+                   now - *entry.slow_read_at + entry.usage_every > kLimitEvery;
+  if (due) {
+    entry.slow_read_at = now;
+    if (const auto limit = entry.files.OwnLimit(entry.path); limit.value.has_value()) {
+      entry.limit = limit.value->bytes;
+    }
+    if (const auto high = entry.files.High(entry.path); high.value.has_value()) {
+      entry.memory_high = high.value->bytes;
+    }
+  }
+  if (due || usage_changed) {
+    if (const auto kills = entry.files.OomKills(entry.path); kills.value.has_value())
+      entry.oom_kills = *kills.value;
+  }
+}
+
+void CgroupTree::Append(Entry& entry, core::CgroupSample sample, core::Snapshot* out) {
+  if (entry.slot < out->samples.size() && out->samples[entry.slot].id == entry.id) {
+    core::CgroupSample& earlier = out->samples[entry.slot];
+    if (!sample.stat.has_value()) sample.stat = earlier.stat;
+    if (!sample.pressure.has_value()) sample.pressure = earlier.pressure;
+    earlier = sample;
+    return;
+  }
+  entry.slot = out->samples.size();
+  out->samples.push_back(sample);
+}
+
+// --- questions
+// ------------------------------------------------------------------------------------------------
+
+std::optional<CgroupId> CgroupTree::Innermost(std::string_view path) const {
+  std::string above = NormalisedPath(path);
+  if (above == "/") {
+    if (roots_.size() == 1 && roots_.front() == "/") return core::kNodeId;
+    return std::nullopt;
+  }
+  while (!above.empty()) {
+    const auto found = by_path_.find(above);
+    if (found != by_path_.end()) return found->second;
+    above = ParentPath(above);
+  }
+  return std::nullopt;
+}
+
+std::string CgroupTree::PathOf(CgroupId id) const {
+  if (id == core::kNodeId) return "/";
+  const Entry* entry = Find(id);
+  return entry == nullptr ? std::string() : entry->path;
+}
+
+std::vector<std::string> CgroupTree::degraded() const {
+  std::vector<std::string> words;
+  if (!inotify_)
+    words.push_back("inotify is not available: new cgroups are noticed by the periodic scan only");
+  if (watches_ran_out_) {
+    words.push_back(
+        "fs.inotify.max_user_watches is used up: some new cgroups are noticed by the periodic scan only");
+  }
+  if (cgroups_ran_out_) {
+    words.push_back(absl::StrCat("more than ", kMostCgroups, " cgroups: the rest is not governed"));
+  }
+  if (paths_too_long_) {
+    words.push_back("some cgroups are nested too deeply to be opened by path: they are not governed");
+  }
+  if (incomplete_)
+    words.push_back("a cgroup directory could not be listed: it is tried again at the next scan");
+  if (budget_.ran_out) {
+    words.push_back(absl::StrCat(
+        "only ", budget_.most, " files can be kept open (RLIMIT_NOFILE): reading costs five times as much"));
+  }
+  if (readings_lost_) words.push_back("no file descriptor was left (RLIMIT_NOFILE): readings were lost");
+  return words;
+}
+
+}  // namespace memgov::kernel

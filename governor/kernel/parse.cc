@@ -1,0 +1,173 @@
+#include "governor/kernel/parse.h"
+
+#include <array>
+#include <charconv>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <string_view>
+
+namespace memgov::kernel {
+namespace {
+
+// PAGE_COUNTER_MAX in bytes depends on the page size; with the largest in use (64 KiB) it is the smallest.
+constexpr std::uint64_t kV1NoLimit = std::numeric_limits<std::int64_t>::max() & ~std::uint64_t{0xffff};
+
+std::optional<std::uint64_t> ParseNumber(std::string_view digits) {
+  std::uint64_t value = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, value);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return value;
+}
+
+std::optional<core::Bytes> ToBytes(std::uint64_t value, std::uint64_t unit = 1) {
+  if (value > std::uint64_t{std::numeric_limits<core::Bytes>::max()} / unit) return std::nullopt;
+  return static_cast<core::Bytes>(value * unit);
+}
+
+// Takes the next line, without its end, off `text`. A last line without '\n' was cut off: it is no line.
+std::optional<std::string_view> TakeLine(std::string_view* text) {
+  const std::size_t end = text->find('\n');
+  if (end == std::string_view::npos) return std::nullopt;
+  const std::string_view line = text->substr(0, end);
+  text->remove_prefix(end + 1);
+  return line;
+}
+
+// A name in a "name value" file, and where its value goes.
+struct Wanted {
+  std::string_view name;
+  std::optional<std::uint64_t> value;
+};
+
+// Fills the values of `wanted`; false when one has no well-formed line, or when the last line was cut off.
+bool ReadFlatKeyed(std::string_view text, std::span<Wanted> wanted) {
+  std::size_t missing = wanted.size();
+  while (!text.empty()) {
+    const auto line = TakeLine(&text);
+    if (!line.has_value()) return false;
+    const std::size_t space = line->find(' ');
+    if (space == std::string_view::npos) continue;
+    const std::string_view name = line->substr(0, space);
+    for (Wanted& field : wanted) {
+      if (field.name != name) continue;
+      if (field.value.has_value()) return false;  // twice: not the kernel's writing
+      field.value = ParseNumber(line->substr(space + 1));
+      if (!field.value.has_value()) return false;
+      --missing;
+      break;
+    }
+  }
+  return missing == 0;
+}
+
+// "some avg10=0.00 avg60=0.00 avg300=0.00 total=123" -> 123.
+std::optional<std::uint64_t> ParsePressureLine(std::string_view line, std::string_view name) {
+  constexpr std::string_view kTotal = " total=";
+  if (!line.starts_with(name)) return std::nullopt;
+  line.remove_prefix(name.size());
+  if (!line.starts_with(" avg10=")) return std::nullopt;
+  const std::size_t at = line.find(kTotal);
+  if (at == std::string_view::npos) return std::nullopt;
+  return ParseNumber(line.substr(at + kTotal.size()));
+}
+
+// "MemTotal:       24684084 kB" -> bytes.
+std::optional<core::Bytes> ParseKilobytes(std::string_view line, std::string_view name) {
+  constexpr std::string_view kUnit = " kB";
+  if (!line.starts_with(name) || !line.ends_with(kUnit)) return std::nullopt;
+  line.remove_prefix(name.size());
+  line.remove_suffix(kUnit.size());
+  const std::size_t digits = line.find_first_not_of(' ');
+  if (digits == std::string_view::npos) return std::nullopt;
+  const auto number = ParseNumber(line.substr(digits));
+  return number.has_value() ? ToBytes(*number, core::kKiB) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<core::Bytes> ParseBytes(std::string_view text) {
+  const auto line = TakeLine(&text);
+  if (!line.has_value() || !text.empty()) return std::nullopt;
+  const auto number = ParseNumber(*line);
+  return number.has_value() ? ToBytes(*number) : std::nullopt;
+}
+
+std::optional<Limit> ParseLimit(std::string_view text) {
+  if (text == "max\n") return Limit{};
+  const auto bytes = ParseBytes(text);
+  if (!bytes.has_value()) return std::nullopt;
+  if (static_cast<std::uint64_t>(*bytes) >= kV1NoLimit) return Limit{};
+  return Limit{.bytes = bytes};
+}
+
+std::optional<core::MemoryStat> ParseMemoryStat(MemoryVersion version, std::string_view text) {
+  constexpr std::size_t kFields = 9;
+  using Fields = std::array<Wanted, kFields>;
+  Fields fields = version == MemoryVersion::kV1 ? Fields{{{"total_rss", {}},
+                                                          {"total_cache", {}},
+                                                          {"total_shmem", {}},
+                                                          {"total_inactive_anon", {}},
+                                                          {"total_active_anon", {}},
+                                                          {"total_inactive_file", {}},
+                                                          {"total_active_file", {}},
+                                                          {"total_unevictable", {}},
+                                                          {"total_pgmajfault", {}}}}
+                                                : Fields{{{"anon", {}},
+                                                          {"file", {}},
+                                                          {"shmem", {}},
+                                                          {"inactive_anon", {}},
+                                                          {"active_anon", {}},
+                                                          {"inactive_file", {}},
+                                                          {"active_file", {}},
+                                                          {"unevictable", {}},
+                                                          {"pgmajfault", {}}}};
+  if (!ReadFlatKeyed(text, fields)) return std::nullopt;
+  core::MemoryStat stat;
+  const std::array<core::Bytes*, kFields - 1> bytes = {
+      &stat.anon,        &stat.file,          &stat.shmem,       &stat.inactive_anon,
+      &stat.active_anon, &stat.inactive_file, &stat.active_file, &stat.unevictable};
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const auto value = ToBytes(*fields[i].value);
+    if (!value.has_value()) return std::nullopt;
+    *bytes[i] = *value;
+  }
+  stat.pgmajfault = *fields.back().value;
+  return stat;
+}
+
+std::optional<std::uint64_t> ParseOomKills(std::string_view text) {
+  std::array<Wanted, 1> field{{{"oom_kill", {}}}};
+  if (!ReadFlatKeyed(text, field)) return std::nullopt;
+  return field.front().value;
+}
+
+std::optional<core::PressureTotals> ParsePressure(std::string_view text) {
+  const auto some_line = TakeLine(&text);
+  const auto full_line = TakeLine(&text);
+  if (!some_line.has_value() || !full_line.has_value() || !text.empty()) return std::nullopt;
+  const auto some = ParsePressureLine(*some_line, "some");
+  const auto full = ParsePressureLine(*full_line, "full");
+  if (!some.has_value() || !full.has_value()) return std::nullopt;
+  return core::PressureTotals{.some_us = *some, .full_us = *full};
+}
+
+std::optional<MemInfo> ParseMemInfo(std::string_view text) {
+  std::optional<core::Bytes> total;
+  std::optional<core::Bytes> available;
+  while (!total.has_value() || !available.has_value()) {
+    const auto line = TakeLine(&text);
+    if (!line.has_value()) return std::nullopt;
+    if (line->starts_with("MemTotal:")) {
+      total = ParseKilobytes(*line, "MemTotal:");
+      if (!total.has_value()) return std::nullopt;
+    } else if (line->starts_with("MemAvailable:")) {
+      available = ParseKilobytes(*line, "MemAvailable:");
+      if (!available.has_value()) return std::nullopt;
+    }
+  }
+  return MemInfo{.total = *total, .available = *available};
+}
+
+}  // namespace memgov::kernel
