@@ -26,9 +26,10 @@ class Service:
 
     def __init__(self, name: str, argv: list[str], *, directory: pathlib.Path, cgroup: Cgroup | None = None,
                  env: dict[str, str] | None = None, json_on: str = "stdout",
-                 on_line: Callable[[dict], None] | None = None):
+                 on_line: Callable[[dict], None] | None = None, commands: bool = False):
         """`directory` gets NAME.log with everything that is not JSON. `env` is added to ours.
-        `on_line` runs on the reader thread for each object; it must not block."""
+        `on_line` runs on the reader thread for each object; it must not block. With `commands` say() reaches its
+        stdin; otherwise that is empty."""
         self.name = name
         self.argv = argv
         self.cgroup = cgroup
@@ -40,7 +41,7 @@ class Service:
         self.log.write_bytes(b"")
         with open(self.log, "ab") as log:
             streams = {"stdout": log, "stderr": log, json_on: subprocess.PIPE}
-            self.process = subprocess.Popen(cgroup.wrap(argv) if cgroup else argv, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(cgroup.wrap(argv) if cgroup else argv, stdin=subprocess.PIPE if commands else subprocess.DEVNULL,
                                             cwd=directory, env=os.environ | (env or {}), **streams)
         self._pipe = getattr(self.process, json_on)
         self._reader = threading.Thread(target=self._read, name=f"read {name}", daemon=True)
@@ -70,6 +71,14 @@ class Service:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def say(self, command: str) -> None:
+        """Sends one line to its stdin. ServiceError when it is gone."""
+        try:
+            self.process.stdin.write(command.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise ServiceError(f"{self.name} has gone: {self.last_words()}") from None
 
     @property
     def alive(self) -> bool:
