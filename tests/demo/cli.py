@@ -17,6 +17,7 @@ from harness.processes import ServiceError
 from . import picture, report
 from . import run as play
 from .report import Pair, Printer
+from .run import Memgov
 from .scene import REPOSITORY, DemoError, Programs, Scene
 
 ROOT = f"/{PREFIX}demo-{os.getpid()}"
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 def _here(options: argparse.Namespace) -> int:
     hierarchy = _check_host()
     programs = Programs.find(options.build.resolve())
-    scene = Scene(name=options.scene, pattern=options.pattern).scaled(options.scale)
+    scene = Scene.named(options.scene, options.pattern).scaled(options.scale)
     printer = Printer(sys.stderr if options.json else sys.stdout)
     printer.title(f"memgov demo, scene \"{scene.name}\", on {hierarchy.describe()}")
     printer.line(introduction(scene))
@@ -107,10 +108,10 @@ def introduction(scene: Scene) -> str:
 def _pair(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer, turn: int, turns: int) -> Pair:
     of = f" ({turn + 1} of {turns})" if turns > 1 else ""
     printer.title(f"Run A{of}: without memgov")
-    without = play.run(scene, programs, hierarchy, ROOT, False, printer.say)
+    without = play.run(scene, programs, hierarchy, ROOT, Memgov.OFF, printer.say)
     printer.say(without.ended_at, "end", picture.headline(without)[0])
     printer.title(f"Run B{of}: with memgov")
-    with_ = play.run(scene, programs, hierarchy, ROOT, True, printer.say)
+    with_ = play.run(scene, programs, hierarchy, ROOT, Memgov.ON, printer.say)
     printer.say(with_.ended_at, "end", picture.headline(with_)[0])
     return without, with_
 
@@ -119,7 +120,7 @@ def _encore(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Pri
     """redis as fast as it can. Nothing here counts for the verdict: such growth is not always preventable."""
     fast = dataclasses.replace(scene, rate=None)
     printer.title("Encore: with memgov, and redis filled at full speed")
-    result = play.run(fast, programs, hierarchy, ROOT, True, printer.say)
+    result = play.run(fast, programs, hierarchy, ROOT, Memgov.ON, printer.say)
     printer.say(result.ended_at, "end", picture.headline(result)[0])
     return picture.write([result], out, f"demo-{scene.name}-full-speed")
 

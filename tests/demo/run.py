@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import pathlib
 import tempfile
 import time
@@ -15,8 +16,8 @@ from collections.abc import Callable
 
 from harness.cgroups import Cgroup, Hierarchy
 from harness.figures import MIB
-from harness.file_pages import read_from_outside, unread_copy
-from harness.governor import Governor
+from harness.file_pages import read_from_outside, unread_copy, unread_file
+from harness.governor import Governor, socket_in
 from harness.kernel_log import KernelLog
 from harness.processes import Service, ServiceError, wait_until
 from harness.sampler import Sampler, Timeline
@@ -26,7 +27,14 @@ from .scene import Programs, Scene
 
 START_DEADLINE = 60.0  # seconds for services to grow, clients to attach, redis to listen
 TAIL = 1.5  # seconds that are recorded after the filling ended
-STALL_PATIENCE = 25.0  # seconds beyond the time that the filling should take; then it counts as stalled
+STALL_PATIENCE = 15.0  # seconds beyond the time that the filling should take; then it counts as stalled
+LATE_AFTER = 3.0  # seconds of standstill after which memgov comes, when it comes late
+
+
+class Memgov(enum.Enum):
+    OFF = "without memgov"
+    ON = "with memgov"
+    LATE = "memgov comes late"  # started into the stall; the clients have been waiting for it
 
 
 @dataclasses.dataclass
@@ -76,7 +84,7 @@ class Result:
 Say = Callable[[float | None, str, str], None]  # seconds since the filling began (None before), kind, text
 
 
-def run(scene: Scene, programs: Programs, hierarchy: Hierarchy, root: str, memgov: bool, say: Say) -> Result:
+def run(scene: Scene, programs: Programs, hierarchy: Hierarchy, root: str, memgov: Memgov, say: Say) -> Result:
     """Plays the scene once in the cgroup `root`. DemoError or ServiceError when it could not be played at all."""
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memgov-demo-")))
@@ -87,9 +95,8 @@ def run(scene: Scene, programs: Programs, hierarchy: Hierarchy, root: str, memgo
         player.log = stack.enter_context(KernelLog())
         player.sampler = stack.enter_context(
             Sampler({"total": player.parent, **player.leaves}, scene.wire, player.log))
-        if memgov:
-            player.governor = stack.enter_context(
-                Governor(programs.memgovd, stage.POLICY, directory, [root], on_event=player.heard))
+        if memgov is Memgov.ON:
+            player.start_governor(stack)
         player.start_services(stack)
         player.start_redis(stack)
         player.fill(stack)
@@ -115,13 +122,14 @@ class _Player:
     sampler: Sampler
     governor: Governor | None = None
 
-    def __init__(self, scene: Scene, programs: Programs, directory: pathlib.Path, memgov: bool, say: Say):
+    def __init__(self, scene: Scene, programs: Programs, directory: pathlib.Path, memgov: Memgov, say: Say):
         self.scene, self.programs, self.directory, self.memgov, self._say = scene, programs, directory, memgov, say
         self.services: dict[str, Service] = {}
         self.filler: Service | None = None
         self.zero: float | None = None  # monotonic time of the filling's begin
-        self.result = Result(memgov, scene)
+        self.result = Result(memgov is not Memgov.OFF, scene)
         self._env: dict[str, dict[str, str]] = {name: {} for name in stage.TENANTS}
+        self._code: dict[str, pathlib.Path] = {}
         self._paths = dict(zip(stage.TENANTS, programs.tenants()))
 
     def say(self, kind: str, text: str, at: float | None = None) -> None:
@@ -136,13 +144,21 @@ class _Player:
         if self.scene.name == "stall":
             for name, program in self._paths.items():
                 self._paths[name], self._env[name] = unread_copy(program, self.directory / "copies")
+            for name in stage.SERVICES[:2]:
+                self._code[name] = unread_file(self.directory / "copies" / f"{name}.code", self.scene.code)
         else:
             read_from_outside(self.programs.tenants())
 
+    def start_governor(self, stack: contextlib.ExitStack) -> None:
+        """Outside the limit: a governor that needs the memory it governs would be no help."""
+        self.governor = stack.enter_context(Governor(self.programs.memgovd, stage.POLICY, self.directory,
+                                                     [self.parent.name], on_event=self.heard))
+
     def start_services(self, stack: contextlib.ExitStack) -> None:
         for name in stage.SERVICES:
-            env = self._env[name] | ({"MEMGOV_SOCKET": str(self.governor.socket)} if self.governor else {})
-            command = stage.service_command(name, self._paths[name], self.scene, self.memgov)
+            env = self._env[name] | {"MEMGOV_SOCKET": str(socket_in(self.directory))}
+            command = stage.service_command(name, self._paths[name], self.scene, self.result.memgov,
+                                            self._code.get(name))
             self.services[name] = stack.enter_context(
                 Service(name, command, directory=self.directory, cgroup=self.leaves[name], env=env))
         for name, service in self.services.items():
@@ -181,6 +197,9 @@ class _Player:
             if time.monotonic() >= next_look:
                 self.say("usage", self._usage_line())
                 next_look += 1
+            if self.memgov is Memgov.LATE and self.governor is None and self._stands_still():
+                self.say("stall", f"redis has taken nothing for {LATE_AFTER:.0f} s: memgov is started now")
+                self.start_governor(stack)
         self.result.stalled = self.filler.ended_at is None
         if self.result.stalled:
             self.say("stall", f"nothing was killed, and redis took {self.filler.latest('written_mib')} MiB in "
@@ -190,6 +209,16 @@ class _Player:
         while time.monotonic() < tail:
             time.sleep(0.02)
             reported = self._report_kills(reported)
+
+    def _written(self) -> list[tuple[float, float]]:
+        """(seconds, MiB so far) as the filler said it."""
+        return [(0.0, 0.0)] + [(line["at"] - self.zero, line["written_mib"]) for line in list(self.filler.lines)
+                               if "written_mib" in line]
+
+    def _stands_still(self) -> bool:
+        now = time.monotonic() - self.zero
+        recent = [size for when, size in self._written() if when > now - LATE_AFTER]
+        return now > LATE_AFTER and (not recent or recent[-1] - recent[0] < 1.0)
 
     def _usage_line(self) -> str:
         usage, written = self.parent.usage() / MIB, self.filler.latest("written_mib") or 0
@@ -219,8 +248,7 @@ class _Player:
         result.kills = self._kills(timeline)
         for name in stage.SERVICES:
             self._judge_service(name)
-        written = [(line["at"] - self.zero, line["written_mib"]) for line in self.filler.lines if "written_mib" in line]
-        result.standstill_s = longest_standstill([(0.0, 0.0), *written])
+        result.standstill_s = longest_standstill(self._written())
         result.completed["redis"] = redis_lives and result.fill.get("completed") is True
         result.work["redis"] = f"{result.fill.get('written_mib', 0):.0f} of {self.scene.fill / MIB:.0f} MiB written"
         self._measure(timeline)

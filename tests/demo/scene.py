@@ -15,6 +15,7 @@ from harness.figures import MIB
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
 POLICY = pathlib.Path(__file__).resolve().parent / "policy.yaml"
+STALL_CODE = 32 * MIB
 SERVICES = ("jemalloc", "glibc", "go")
 TENANTS = (*SERVICES, "redis")
 TITLES = {"jemalloc": "C++ on jemalloc", "glibc": "C++ on glibc", "go": "Go", "redis": "redis-server"}
@@ -33,8 +34,13 @@ class Scene:
     service: int = 300 * MIB  # each service grows to this, then frees 90 % of it
     fill: int = 650 * MIB  # of values, into redis
     rate: int | None = 80 * MIB  # per second; None: as fast as redis takes them
+    code: int = 0  # of each C++ service: file pages that it runs through all the time
     pattern: str = "runs"  # how the services' survivors lie: runs, scattered
     wire_percent: float = 85  # the policy's default wake threshold; only for measuring and drawing
+
+    @classmethod
+    def named(cls, name: str, pattern: str = "runs") -> "Scene":
+        return cls(name=name, pattern=pattern, code=STALL_CODE if name == "stall" else 0)
 
     @property
     def wire(self) -> int:
@@ -45,7 +51,7 @@ class Scene:
         program's own memory."""
         fixed = 24 * MIB
         return dataclasses.replace(self, limit=int((self.limit - fixed) * factor) + fixed,
-                                   service=int(self.service * factor), fill=int(self.fill * factor),
+                                   service=int(self.service * factor), code=int(self.code * factor), fill=int(self.fill * factor),
                                    rate=None if self.rate is None else int(self.rate * factor))
 
 
@@ -82,14 +88,14 @@ class Programs:
         return [self.jemalloc, self.glibc, self.go, self.redis]
 
 
-def service_command(name: str, program: pathlib.Path, scene: Scene, memgov: bool) -> list[str]:
-    """The command line of one of SERVICES."""
+def service_command(name: str, program: pathlib.Path, scene: Scene, memgov: bool, code: pathlib.Path | None) -> list[str]:
+    """The command line of one of SERVICES. `code`: a file that stands in for the code of a large program."""
     size = f"{scene.service / MIB:g}MiB"
     if name == "go":
         return [str(program), "-grow", size, "-keep", "10%", "-pattern", scene.pattern,
                 "-memgov=auto" if memgov else "-memgov=off"]
     command = [str(program), "--grow", size, "--keep", "10%", "--pattern", scene.pattern]
-    return command + (["--memgov"] if memgov else [])
+    return command + (["--memgov"] if memgov else []) + (["--code", str(code)] if code else [])
 
 
 def redis_command(program: pathlib.Path, directory: pathlib.Path) -> list[str]:

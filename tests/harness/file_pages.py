@@ -39,7 +39,21 @@ def unread_copy(program: pathlib.Path, directory: pathlib.Path) -> tuple[pathlib
         target = directory / source.name
         if not target.exists():
             shutil.copy(source, target)
-            with open(target, "rb") as file:
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            _forget(target)
     return directory / program.name, {"LD_LIBRARY_PATH": str(directory)}
+
+
+def unread_file(path: pathlib.Path, size: int) -> pathlib.Path:
+    """A file of `size` bytes that is on the disk but not in memory."""
+    with open(path, "wb") as file:
+        for _ in range(0, size, 1 << 20):
+            file.write(os.urandom(1 << 20))
+        file.truncate(size)
+    _forget(path)
+    return path
+
+
+def _forget(path: pathlib.Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -14,6 +14,11 @@ from .processes import Service
 START_TIMEOUT = 20.0  # seconds; a loaded machine is slow to start anything
 
 
+def socket_in(directory: pathlib.Path) -> pathlib.Path:
+    """Where a governor of `directory` listens; clients may be told before it runs."""
+    return directory / "memgovd.sock"
+
+
 class Governor:
     """A running memgovd. Ready when the constructor returns; ends with SIGTERM."""
 
@@ -21,7 +26,7 @@ class Governor:
                  *, on_event: Callable[[dict], None] | None = None, arguments: list[str] | None = None):
         """`roots` are cgroup paths such as "/memgov-demo". `directory` gets the socket, the state and the log.
         `on_event` runs on the reader thread. ServiceError when memgovd does not come up."""
-        self.socket = directory / "memgovd.sock"
+        self.socket = socket_in(directory)
         argv = [str(binary), "--policy", str(policy), "--socket", str(self.socket),
                 "--state-dir", str(directory / "state"), "--log-format", "json"]
         for root in roots:

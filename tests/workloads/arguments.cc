@@ -73,7 +73,8 @@ int Arguments::OneOf(std::initializer_list<std::string_view> choices) {
 }
 
 void Arguments::Fail(const char* why) const {
-  std::fprintf(stderr, "%s: %.*s: %s\n%s", argv_[0], static_cast<int>(option_.size()), option_.data(), why, usage_);
+  std::fprintf(stderr, "%s: %.*s: %s\n%s", argv_[0], static_cast<int>(option_.size()), option_.data(), why,
+               usage_);
   std::exit(2);
 }
 

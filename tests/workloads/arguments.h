@@ -1,5 +1,5 @@
-// Command lines of the workloads: "--name value", sizes as 300MiB, shares as 10%. A mistake ends the program with status 2
-// and says what would be right.
+// Command lines of the workloads: "--name value", sizes as 300MiB, shares as 10%. A mistake ends the program
+// with status 2 and says what would be right.
 
 #pragma once
 
@@ -21,9 +21,9 @@ class Arguments {
 
   // The value of the present option, read as what the name says.
   const char* Text();
-  std::uint64_t Size();     // bytes; "300MiB", "4KiB", "1GiB" or a plain number
-  std::uint64_t Number();   // a whole number
-  double Percent();         // a share, 0 to 1; "10%"
+  std::uint64_t Size();    // bytes; "300MiB", "4KiB", "1GiB" or a plain number
+  std::uint64_t Number();  // a whole number
+  double Percent();        // a share, 0 to 1; "10%"
   int OneOf(std::initializer_list<std::string_view> choices);  // index of the choice
 
   [[noreturn]] void Fail(const char* why) const;

@@ -26,11 +26,13 @@ TEST(ArgumentsTest, ReadsSizesWithUnits) {
 TEST(ArgumentsTest, ReadsShares) { EXPECT_DOUBLE_EQ(With({"--keep", "10%"}).Percent(), 0.1); }
 
 TEST(ArgumentsTest, SaysWhatIsWrong) {
-  EXPECT_EXIT(With({"--grow", "300MB"}).Size(), testing::ExitedWithCode(2), "--grow: a size ends in KiB, MiB or GiB");
+  EXPECT_EXIT(With({"--grow", "300MB"}).Size(), testing::ExitedWithCode(2),
+              "--grow: a size ends in KiB, MiB or GiB");
   EXPECT_EXIT(With({"--grow", "-1MiB"}).Size(), testing::ExitedWithCode(2), "not a number");
   EXPECT_EXIT(With({"--grow"}).Size(), testing::ExitedWithCode(2), "a value is missing");
   EXPECT_EXIT(With({"--keep", "110%"}).Percent(), testing::ExitedWithCode(2), "a share is written as 10%");
-  EXPECT_EXIT(With({"--pattern", "holes"}).OneOf({"runs", "scattered"}), testing::ExitedWithCode(2), "not one of the choices");
+  EXPECT_EXIT(With({"--pattern", "holes"}).OneOf({"runs", "scattered"}), testing::ExitedWithCode(2),
+              "not one of the choices");
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ class Sequence {
   std::uint64_t state_;
 };
 
-// 64 B to 64 KiB; each power of two is equally likely, so that most bytes are in large blocks and most blocks are small.
+// 64 B to 64 KiB; each power of two is equally likely, so that most bytes are in large blocks and most blocks
+// are small.
 std::uint32_t NextWords(Sequence& sequence) {
   const std::uint32_t base = 8u << (sequence.Next() % 10);
   return base + static_cast<std::uint32_t>(sequence.Next() % base);

@@ -26,8 +26,9 @@ class LiveData {
   LiveData& operator=(const LiveData&) = delete;
   ~LiveData();
 
-  // Allocates until the process is `resident` bytes large. Sizes of 64 B to 64 KiB, the same sequence every time: what services
-  // allocate most, and below the size from which allocators map each block by itself and so keep nothing of it.
+  // Allocates until the process is `resident` bytes large. Sizes of 64 B to 64 KiB, the same sequence every
+  // time: what services allocate most, and below the size from which allocators map each block by itself and
+  // so keep nothing of it.
   void Grow(std::uint64_t resident);
 
   // Frees blocks until about `keep` (0 to 1) of the bytes are left.
@@ -44,7 +45,8 @@ class LiveData {
     bool at_end_ = false;
   };
 
-  // Verifies about `bytes` from the cursor on and moves it. Returns the number of blocks that were wrong. Allocates nothing.
+  // Verifies about `bytes` from the cursor on and moves it. Returns the number of blocks that were wrong.
+  // Allocates nothing.
   std::uint64_t Verify(std::uint64_t bytes, Cursor* cursor) const;
   std::uint64_t VerifyAll() const;
 

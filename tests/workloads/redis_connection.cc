@@ -51,7 +51,8 @@ bool RedisConnection::Send() {
   if (out_at_ == out_.size()) return false;
   const ssize_t sent = send(fd_, out_.data() + out_at_, out_.size() - out_at_, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) {
-    if (errno != EAGAIN && errno != EINTR) Fail(errno == EPIPE || errno == ECONNRESET ? "the server died" : std::strerror(errno));
+    if (errno != EAGAIN && errno != EINTR)
+      Fail(errno == EPIPE || errno == ECONNRESET ? "the server died" : std::strerror(errno));
     return false;
   }
   out_at_ += static_cast<std::size_t>(sent);

@@ -1,5 +1,5 @@
-// A pipelined connection to redis over a Unix socket that never blocks for longer than it is told: a server that the kernel
-// stalls or kills must leave its client able to say so.
+// A pipelined connection to redis over a Unix socket that never blocks for longer than it is told: a server
+// that the kernel stalls or kills must leave its client able to say so.
 
 #pragma once
 

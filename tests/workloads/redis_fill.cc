@@ -1,11 +1,12 @@
 // Fills a redis over its Unix socket with values of one size, at a steady rate or as fast as it takes them.
 //
-// The requests are scheduled, not chained: each is due at its own millisecond, and its latency runs from then, so that a stall of
-// the server counts for every request that would have been served meanwhile and not only for the one that was waiting. At full
-// speed a request is due when it is sent.
+// The requests are scheduled, not chained: each is due at its own millisecond, and its latency runs from
+// then, so that a stall of the server counts for every request that would have been served meanwhile and not
+// only for the one that was waiting. At full speed a request is due when it is sent.
 //
-// stdout: {"ready":true}, {"written_mib":N,...} ten times a second, and the totals at the end, after SIGTERM or when the server
-// dies. Exit status 0 when all was written and DBSIZE is right, 1 when not, 2 for a wrong command line, 3 when the server was not there.
+// stdout: {"ready":true}, {"written_mib":N,...} ten times a second, and the totals at the end, after SIGTERM
+// or when the server dies. Exit status 0 when all was written and DBSIZE is right, 1 when not, 2 for a wrong
+// command line, 3 when the server was not there.
 
 #include <algorithm>
 #include <chrono>
@@ -25,8 +26,8 @@ using memgov::workloads::RedisConnection;
 using Clock = std::chrono::steady_clock;
 using Microseconds = std::chrono::microseconds;
 
-constexpr std::uint64_t kWindow = 64;  // requests in flight; bounds what a stalled server leaves in socket buffers
-constexpr auto kTick = std::chrono::milliseconds(1);
+constexpr std::uint64_t kWindow =
+    64;  // requests in flight; bounds what a stalled server leaves in socket buffers
 constexpr auto kProgressEvery = std::chrono::milliseconds(100);
 
 volatile std::sig_atomic_t g_stop = 0;
@@ -40,7 +41,8 @@ struct Options {
 
 constexpr char kUsage[] =
     "usage: redis_fill --socket PATH [--total 650MiB] [--value 4KiB] [--rate 80MiB]\n"
-    "Writes --total bytes of values into the redis at PATH; --rate is per second, without it at full speed.\n";
+    "Writes --total bytes of values into the redis at PATH; --rate is per second, without it at full "
+    "speed.\n";
 
 Options Parse(int argc, char** argv) {
   Options options;
@@ -59,14 +61,18 @@ Options Parse(int argc, char** argv) {
     }
   }
   if (options.socket.empty()) arguments.Fail("--socket is missing");
-  if (options.value == 0 || options.value > memgov::workloads::kMiB) arguments.Fail("--value must be 1 byte to 1 MiB");
+  if (options.value == 0 || options.value > memgov::workloads::kMiB)
+    arguments.Fail("--value must be 1 byte to 1 MiB");
   return options;
 }
 
 class Fill {
  public:
   Fill(const Options& options, RedisConnection* redis)
-      : options_(options), redis_(redis), requests_(options.total / options.value), value_(options.value, 'x') {
+      : options_(options),
+        redis_(redis),
+        requests_(options.total / options.value),
+        value_(options.value, 'x') {
     due_.resize(requests_);
     latency_us_.reserve(requests_);
     for (std::size_t i = 0; i < value_.size(); ++i) value_[i] = static_cast<char>('a' + i * 7 % 26);
@@ -90,12 +96,17 @@ class Fill {
     std::int64_t keys = -1;
     if (acknowledged_ == requests_ && redis_->error().empty()) keys = redis_->Dbsize(std::chrono::seconds(5));
     const bool completed = errors_ == 0 && keys == static_cast<std::int64_t>(requests_);
-    const char* why = completed ? "" : !redis_->error().empty() ? redis_->error().c_str() : g_stop != 0 ? "stopped" : "wrong DBSIZE";
+    const char* why = completed                  ? ""
+                      : !redis_->error().empty() ? redis_->error().c_str()
+                      : g_stop != 0              ? "stopped"
+                                                 : "wrong DBSIZE";
     std::printf(
-        "{\"final\":true,\"completed\":%s,\"why\":\"%s\",\"requests\":%llu,\"acknowledged\":%llu,\"errors\":%llu,\"dbsize\":%lld,"
+        "{\"final\":true,\"completed\":%s,\"why\":\"%s\",\"requests\":%llu,\"acknowledged\":%llu,\"errors\":%"
+        "llu,\"dbsize\":%lld,"
         "\"written_mib\":%.1f,\"duration_s\":%.3f,\"p50_us\":%u,\"p99_us\":%u,\"max_us\":%u}\n",
-        completed ? "true" : "false", why, U(requests_), U(acknowledged_), U(errors_), static_cast<long long>(keys), WrittenMib(),
-        std::chrono::duration<double>(duration_).count(), Percentile(50), Percentile(99), Percentile(100));
+        completed ? "true" : "false", why, U(requests_), U(acknowledged_), U(errors_),
+        static_cast<long long>(keys), WrittenMib(), std::chrono::duration<double>(duration_).count(),
+        Percentile(50), Percentile(99), Percentile(100));
     return completed;
   }
 
@@ -104,9 +115,10 @@ class Fill {
 
   bool Blocked() const { return sent_ - acknowledged_ >= kWindow || sent_ == requests_; }
 
-  // When request `i` is due, rounded up to the next tick.
+  // When request `i` is due, rounded up to the millisecond: a paced sender wakes that often.
   Clock::time_point Due(std::uint64_t i) const {
-    const double seconds = static_cast<double>(i) * static_cast<double>(options_.value) / static_cast<double>(options_.rate);
+    const double seconds =
+        static_cast<double>(i) * static_cast<double>(options_.value) / static_cast<double>(options_.rate);
     const auto exact = std::chrono::duration_cast<Microseconds>(std::chrono::duration<double>(seconds));
     return start_ + std::chrono::ceil<std::chrono::milliseconds>(exact);
   }
@@ -151,7 +163,8 @@ class Fill {
   std::uint32_t Percentile(unsigned percent) {
     if (latency_us_.empty()) return 0;
     const std::size_t rank = std::max<std::size_t>((latency_us_.size() * percent + 99) / 100, 1) - 1;
-    std::nth_element(latency_us_.begin(), latency_us_.begin() + static_cast<std::ptrdiff_t>(rank), latency_us_.end());
+    std::nth_element(latency_us_.begin(), latency_us_.begin() + static_cast<std::ptrdiff_t>(rank),
+                     latency_us_.end());
     return latency_us_[rank];
   }
 
