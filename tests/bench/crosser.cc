@@ -1,0 +1,135 @@
+// Drives a cgroup over its wire and measures, from inside, when usage crossed and when memory was back.
+//
+// "cross MIB_PER_SECOND" on stdin (0: as fast as it goes): touch new pages until usage of the domain reaches
+// --wire, then touch nothing and watch usage until --back bytes less are in use, or --patience has passed. Then
+// the pages are given back. All instants are CLOCK_MONOTONIC in nanoseconds.
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "tests/workloads/arguments.h"
+
+namespace {
+
+using memgov::workloads::kMiB;
+
+constexpr char kUsage[] =
+    "usage: bench_crosser --usage-file FILE --wire BYTES --base BYTES [--back 256MiB] [--patience SECONDS]\n";
+constexpr std::uint64_t kStep = 64 * 1024;
+
+struct Options {
+  const char* usage_file = nullptr;
+  std::uint64_t wire = 0;
+  std::uint64_t base = 0;
+  std::uint64_t back = 256 * kMiB;
+  std::uint64_t patience_s = 10;
+};
+
+std::uint64_t NowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+void SleepNs(std::uint64_t ns) {
+  const timespec pause{.tv_sec = static_cast<time_t>(ns / 1'000'000'000), .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
+  nanosleep(&pause, nullptr);
+}
+
+char* Map(std::uint64_t size) {
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    std::perror("bench_crosser: mmap");
+    std::exit(1);
+  }
+  madvise(memory, size, MADV_NOHUGEPAGE);
+  return static_cast<char*>(memory);
+}
+
+class Domain {
+ public:
+  explicit Domain(const char* file) : fd_(open(file, O_RDONLY | O_CLOEXEC)) {
+    if (fd_ < 0) {
+      std::perror(file);
+      std::exit(1);
+    }
+  }
+  std::uint64_t Usage() const {
+    char text[32] = {};
+    return pread(fd_, text, sizeof text - 1, 0) > 0 ? std::strtoull(text, nullptr, 10) : 0;
+  }
+
+ private:
+  int fd_;
+};
+
+void Cross(const Domain& domain, const Options& options, std::uint64_t mib_per_second) {
+  const std::uint64_t most = options.wire;  // far more than is needed: usage stands above the base already
+  char* memory = Map(most);
+  std::uint64_t usage = domain.Usage();
+  const std::uint64_t started = NowNs();
+  for (std::uint64_t touched = 0; usage < options.wire && touched < most; touched += kStep) {
+    std::memset(memory + touched, 1, kStep);
+    if (mib_per_second > 0) {
+      const std::uint64_t due = started + touched * 1'000'000'000 / (mib_per_second * kMiB);
+      if (const std::uint64_t now = NowNs(); due > now) SleepNs(due - now);
+    }
+    usage = domain.Usage();
+  }
+  const std::uint64_t crossed = NowNs();
+  const std::uint64_t target = usage - std::min(usage, options.back);
+  std::uint64_t now = crossed;
+  std::uint64_t lowest = usage;
+  while (lowest > target && now < crossed + options.patience_s * 1'000'000'000) {
+    SleepNs(100'000);
+    lowest = std::min(lowest, domain.Usage());
+    now = NowNs();
+  }
+  munmap(memory, most);
+  std::printf("{\"crossed_ns\":%llu,\"back_ns\":%llu,\"came_back\":%s,\"usage\":%llu,\"lowest\":%llu}\n",
+              static_cast<unsigned long long>(crossed), static_cast<unsigned long long>(now),
+              lowest <= target ? "true" : "false", static_cast<unsigned long long>(usage),
+              static_cast<unsigned long long>(lowest));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  memgov::workloads::Arguments arguments(argc, argv, kUsage);
+  while (arguments.Next()) {
+    if (arguments.Is("--usage-file")) {
+      options.usage_file = arguments.Text();
+    } else if (arguments.Is("--wire")) {
+      options.wire = arguments.Size();
+    } else if (arguments.Is("--base")) {
+      options.base = arguments.Size();
+    } else if (arguments.Is("--back")) {
+      options.back = arguments.Size();
+    } else if (arguments.Is("--patience")) {
+      options.patience_s = arguments.Number();
+    } else {
+      arguments.Fail("unknown option");
+    }
+  }
+  if (options.usage_file == nullptr || options.wire == 0) arguments.Fail("--usage-file and --wire are needed");
+  std::setvbuf(stdout, nullptr, _IOLBF, 4096);
+  const Domain domain(options.usage_file);
+  char* base = Map(std::max(options.base, kStep));
+  std::memset(base, 1, options.base);
+  std::printf("{\"ready\":true}\n");
+  char line[64];
+  while (std::fgets(line, sizeof line, stdin) != nullptr) {
+    unsigned long long rate = 0;
+    if (std::sscanf(line, "cross %llu", &rate) == 1) Cross(domain, options, rate);
+  }
+  return 0;
+}
