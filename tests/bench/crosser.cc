@@ -1,8 +1,8 @@
 // Drives a cgroup over its wire and measures, from inside, when usage crossed and when memory was back.
 //
 // "cross MIB_PER_SECOND" on stdin (0: as fast as it goes): touch new pages until usage of the domain reaches
-// --wire, then touch nothing and watch usage until --back bytes less are in use, or --patience has passed. Then
-// the pages are given back. All instants are CLOCK_MONOTONIC in nanoseconds.
+// --wire, then touch nothing and watch usage until --back bytes less are in use, or --patience has passed.
+// Then the pages are given back. All instants are CLOCK_MONOTONIC in nanoseconds.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -40,7 +40,8 @@ std::uint64_t NowNs() {
 }
 
 void SleepNs(std::uint64_t ns) {
-  const timespec pause{.tv_sec = static_cast<time_t>(ns / 1'000'000'000), .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
+  const timespec pause{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
+                       .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
   nanosleep(&pause, nullptr);
 }
 
@@ -120,7 +121,8 @@ int main(int argc, char** argv) {
       arguments.Fail("unknown option");
     }
   }
-  if (options.usage_file == nullptr || options.wire == 0) arguments.Fail("--usage-file and --wire are needed");
+  if (options.usage_file == nullptr || options.wire == 0)
+    arguments.Fail("--usage-file and --wire are needed");
   std::setvbuf(stdout, nullptr, _IOLBF, 4096);
   const Domain domain(options.usage_file);
   char* base = Map(std::max(options.base, kStep));

@@ -22,8 +22,9 @@ void OnEvent(void* /*user*/, const memgov_event* event) {
   if (event->kind == MEMGOV_EVENT_WELCOMED) {
     std::printf("{\"welcomed\":true,\"enforcing\":%s}\n", event->enforcing != 0 ? "true" : "false");
   } else if (event->kind == MEMGOV_EVENT_DIRECTIVE) {
-    std::printf("{\"directive\":%llu,\"action\":%d,\"bytes\":%llu,\"at_ns\":%llu}\n", number(event->directive_id),
-                static_cast<int>(event->action), number(event->bytes), number(event->at_ns));
+    std::printf("{\"directive\":%llu,\"action\":%d,\"bytes\":%llu,\"at_ns\":%llu}\n",
+                number(event->directive_id), static_cast<int>(event->action), number(event->bytes),
+                number(event->at_ns));
   } else if (event->kind == MEMGOV_EVENT_OUTCOME) {
     std::printf("{\"outcome\":%d,\"id\":%llu,\"before\":%llu,\"after\":%llu,\"wall_ns\":%llu}\n",
                 static_cast<int>(event->outcome), number(event->directive_id), number(event->before_bytes),
