@@ -14,7 +14,7 @@ from harness.cgroups import PREFIX, Cgroup, CgroupError, Hierarchy, detect
 from harness.figures import MIB
 from harness.processes import ServiceError
 
-from . import picture, report
+from . import in_vm, picture, report
 from . import run as play
 from .report import Pair, Printer
 from .run import Memgov
@@ -42,7 +42,8 @@ def arguments() -> argparse.ArgumentParser:
                         help="redis filled at full speed, too (default: after a single run for people)")
     parser.add_argument("--pattern", choices=("runs", "scattered"), default="runs",
                         help="scattered: what survives lies between what was freed, so less can be returned")
-    parser.add_argument("--scale", type=float, default=1.0, metavar="F", help="all sizes and rates times F, 0.1 to 1")
+    parser.add_argument("--scale", type=float, metavar="F",
+                        help=f"all sizes and rates times F, 0.1 to 1 (default 1, with --vm {in_vm.SCALE:g})")
     parser.add_argument("--out", type=pathlib.Path, default=REPOSITORY / "build/demo-out", metavar="DIR",
                         help="where the pictures go (default build/demo-out)")
     parser.add_argument("--build", type=pathlib.Path, metavar="DIR",
@@ -57,11 +58,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.repeat < 1:
         parser.error("--repeat must be at least 1")
-    if not 0.1 <= options.scale <= 1:
+    if options.scale is not None and not 0.1 <= options.scale <= 1:
         parser.error("--scale must be 0.1 to 1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cgroups are removed
     try:
-        return _in_vm(options) if options.vm else _here(options)
+        return in_vm.play(options) if options.vm else _here(options)
     except (DemoError, CgroupError, ServiceError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 def _here(options: argparse.Namespace) -> int:
     hierarchy = _check_host()
     programs = Programs.find(options.build.resolve())
-    scene = Scene.named(options.scene, options.pattern).scaled(options.scale)
+    scene = Scene.named(options.scene, options.pattern).scaled(options.scale or 1.0)
     printer = Printer(sys.stderr if options.json else sys.stdout)
     printer.title(f"memgov demo, scene \"{scene.name}\", on {hierarchy.describe()}")
     printer.line(introduction(scene))
@@ -89,7 +90,9 @@ def _here(options: argparse.Namespace) -> int:
     results = list(pairs[-1])
     name = scene.name if scene.pattern == "runs" else f"{scene.name}-{scene.pattern}"
     files = picture.write(results, options.out, f"demo-{name}")
-    if encore:
+    if scene.name == "stall":
+        _late(scene, programs, hierarchy, printer)
+    if encore and scene.name == "kill":
         files += _encore(scene, programs, hierarchy, printer, options.out)
     printer.title("Pictures")
     for file in files:
@@ -116,6 +119,13 @@ def _pair(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Print
     return without, with_
 
 
+def _late(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer) -> None:
+    """What memgov does about a stall that is there already."""
+    printer.title("Run C: the same stall, and memgov is started into it")
+    result = play.run(scene, programs, hierarchy, ROOT, Memgov.LATE, printer.say)
+    printer.say(result.ended_at, "end", report.late_words(result))
+
+
 def _encore(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer, out: pathlib.Path) -> list[pathlib.Path]:
     """redis as fast as it can. Nothing here counts for the verdict: such growth is not always preventable."""
     fast = dataclasses.replace(scene, rate=None)
@@ -127,7 +137,7 @@ def _encore(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Pri
 
 def _check_host() -> Hierarchy:
     if os.geteuid() != 0:
-        raise DemoError("cgroups are made by root: run sudo ./dev demo, or ./dev demo --vm, which needs no root")
+        raise DemoError("cgroups are made by root: run it as root, or try --vm")
     hierarchy = detect()
     _remove_leftovers(hierarchy)
     return hierarchy
@@ -139,7 +149,3 @@ def _remove_leftovers(hierarchy: Hierarchy) -> None:
         pid = path.name.rpartition("-")[2]
         if pid.isdigit() and not pathlib.Path(f"/proc/{pid}").exists():
             Cgroup(hierarchy, f"/{path.name}").remove()
-
-
-def _in_vm(options: argparse.Namespace) -> int:
-    raise DemoError("--vm is not available in this build")

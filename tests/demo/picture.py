@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from harness.figures import MIB
 
 from . import scene as stage
-from .run import Result
+from .result import Result
 
 WIDTH, LEFT, RIGHT = 1280, 84, 40
 PANEL, TOP, BETWEEN, BOTTOM = 300, 156, 100, 84
@@ -206,9 +206,14 @@ def write(results: list[Result], directory: pathlib.Path, name: str) -> list[pat
     directory.mkdir(parents=True, exist_ok=True)
     drawn = directory / f"{name}.svg"
     drawn.write_text(svg(results))
+    return [drawn, *rasterise(drawn)]
+
+
+def rasterise(drawn: pathlib.Path) -> list[pathlib.Path]:
+    """The PNG beside an SVG; nothing where rsvg-convert is not installed."""
     converter = shutil.which("rsvg-convert")
     if converter is None:
-        return [drawn]
-    image = directory / f"{name}.png"
+        return []
+    image = drawn.with_suffix(".png")
     subprocess.run([converter, "--zoom", "1.5", "-o", str(image), str(drawn)], check=True)
-    return [drawn, image]
+    return [image]

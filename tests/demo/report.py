@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from harness.figures import MIB, percentile
 
 from . import scene as stage
-from .run import Result
+from .result import Result
 
 Pair = tuple[Result, Result]  # the same scene without memgov, then with it
 
@@ -140,6 +140,17 @@ def fragmentation_note(pair: Pair) -> str | None:
         return (f"{names}: the survivors lie scattered, so most pages still hold something live. That is fragmentation; "
                 "no release returns it.")
     return f"{names}: gave back less than was free; the lines above say what was asked and answered."
+
+
+def late_words(result: Result) -> str:
+    """What became of a stall into which memgov was started."""
+    if result.started_at is None:
+        return "redis never stood still, so there was nothing to end"
+    if result.flowing_at is None:
+        return "memgov was started, but redis did not go on"
+    ending = "redis takes the rest" if result.completed.get("redis") else "but redis did not finish"
+    return (f"redis goes on {result.flowing_at - result.started_at:.1f} s after memgov was ready, and {ending}; "
+            f"{result.given_back:.0f} MiB came back")
 
 
 # --- for machines ---------------------------------------------------------------------------------------------

@@ -1,13 +1,8 @@
-"""One run of a scene, without memgov or with it, and everything that was measured in it.
-
-All times of a result are seconds since redis began to be filled. What came back is measured in the cgroups by the
-sampler, never taken from what the governor or a client says about it.
-"""
+"""One run of a scene: cgroups, governor, services, redis and its filler, in this order, and their orderly end."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import enum
 import pathlib
 import tempfile
@@ -23,6 +18,7 @@ from harness.processes import Service, ServiceError, wait_until
 from harness.sampler import Sampler, Timeline
 
 from . import scene as stage
+from .result import Kill, Result, flows_again, longest_standstill, measure
 from .scene import Programs, Scene
 
 START_DEADLINE = 60.0  # seconds for services to grow, clients to attach, redis to listen
@@ -35,50 +31,6 @@ class Memgov(enum.Enum):
     OFF = "without memgov"
     ON = "with memgov"
     LATE = "memgov comes late"  # started into the stall; the clients have been waiting for it
-
-
-@dataclasses.dataclass
-class Kill:
-    at: float
-    tenant: str
-    task: str
-    pid: int
-    recorded: bool  # the kernel's log has it, besides the leaf's counter
-
-
-@dataclasses.dataclass
-class Result:
-    """Sizes in MiB, times in seconds, latencies in ms."""
-
-    memgov: bool
-    scene: Scene
-    time_s: list[float] = dataclasses.field(default_factory=list)
-    usage_mib: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # "total" and each tenant
-    kills: list[Kill] = dataclasses.field(default_factory=list)
-    completed: dict[str, bool] = dataclasses.field(default_factory=dict)
-    work: dict[str, str] = dataclasses.field(default_factory=dict)  # in words, for the table
-    fill: dict = dataclasses.field(default_factory=dict)  # redis_fill's totals
-    events: list[dict] = dataclasses.field(default_factory=list)  # memgovd's, with "s" on the result's clock
-    major_faults: int = 0
-    stalled: bool = False  # neither done nor killed when patience ended
-    standstill_s: float = 0.0  # the longest time in which redis took less than 1 MiB
-    ended_at: float = 0.0  # when the tenants were told to end; later usage means nothing
-    crossed_at: float | None = None
-    asked_at: float | None = None
-    back_at: float | None = None  # usage below the wire again
-    returned_at: float | None = None  # the last answer to that first request
-    given_back_mib: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    @property
-    def given_back(self) -> float:
-        return sum(self.given_back_mib.values())
-
-    @property
-    def reaction_ms(self) -> float | None:
-        """Crossing of the wire → first request sent. 0 when the forecast asked before the crossing."""
-        if self.crossed_at is None or self.asked_at is None:
-            return None
-        return max(0.0, (self.asked_at - self.crossed_at) * 1000)
 
 
 Say = Callable[[float | None, str, str], None]  # seconds since the filling began (None before), kind, text
@@ -101,16 +53,6 @@ def run(scene: Scene, programs: Programs, hierarchy: Hierarchy, root: str, memgo
         player.start_redis(stack)
         player.fill(stack)
         return player.finish()
-
-
-def longest_standstill(written: list[tuple[float, float]], least: float = 1.0) -> float:
-    """`written` holds (seconds, MiB so far). The longest time in which less than `least` MiB was added."""
-    longest, since, base = 0.0, *written[0]
-    for when, size in written:
-        longest = max(longest, when - since)
-        if size >= base + least:
-            since, base = when, size
-    return longest
 
 
 class _Player:
@@ -188,7 +130,7 @@ class _Player:
         faults = self._major_faults()
         self.filler = stack.enter_context(Service("redis_fill", command, directory=self.directory))
         self.zero = self.filler.wait_for(lambda line: line.get("ready") is True, START_DEADLINE, "ready")["at"]
-        deadline = self.zero + STALL_PATIENCE + (self.scene.fill / rate if rate else 0)
+        deadline = self.zero + self._patience()
         reported = 0
         next_look = self.zero + 1
         while self.filler.ended_at is None and time.monotonic() < deadline:
@@ -200,6 +142,7 @@ class _Player:
             if self.memgov is Memgov.LATE and self.governor is None and self._stands_still():
                 self.say("stall", f"redis has taken nothing for {LATE_AFTER:.0f} s: memgov is started now")
                 self.start_governor(stack)
+                deadline = time.monotonic() + self._patience()
         self.result.stalled = self.filler.ended_at is None
         if self.result.stalled:
             self.say("stall", f"nothing was killed, and redis took {self.filler.latest('written_mib')} MiB in "
@@ -209,6 +152,9 @@ class _Player:
         while time.monotonic() < tail:
             time.sleep(0.02)
             reported = self._report_kills(reported)
+
+    def _patience(self) -> float:
+        return STALL_PATIENCE + (self.scene.fill / self.scene.rate if self.scene.rate else 0)
 
     def _written(self) -> list[tuple[float, float]]:
         """(seconds, MiB so far) as the filler said it."""
@@ -248,10 +194,13 @@ class _Player:
         result.kills = self._kills(timeline)
         for name in stage.SERVICES:
             self._judge_service(name)
+        if self.memgov is Memgov.LATE and self.governor:
+            result.started_at = self.governor.of("ready")[0]["t"] - self.zero
+            result.flowing_at = flows_again(self._written(), result.started_at)
         result.standstill_s = longest_standstill(self._written())
         result.completed["redis"] = redis_lives and result.fill.get("completed") is True
         result.work["redis"] = f"{result.fill.get('written_mib', 0):.0f} of {self.scene.fill / MIB:.0f} MiB written"
-        self._measure(timeline)
+        measure(result, timeline, self.zero, self.filler.ended_at)
         return result
 
     def _judge_service(self, name: str) -> None:
@@ -273,34 +222,3 @@ class _Player:
                 gone = self.services[name].ended_at or timeline.time_s[-1]
                 found.append(Kill(gone - self.zero, name, stage.TITLES[name], self.services[name].pid, False))
         return sorted(found, key=lambda kill: kill.at)
-
-    def _measure(self, timeline: Timeline) -> None:
-        result, scene = self.result, self.scene
-        result.time_s = [when - self.zero for when in timeline.time_s]
-        result.usage_mib = {name: [value / MIB for value in column] for name, column in timeline.usage.items()}
-        crossed = next((at for at in timeline.crossings("total", scene.wire) if at >= self.zero), None)
-        asked = [event for event in result.events if event.get("event") == "asked"]
-        if asked:
-            result.asked_at = asked[0]["s"]
-            self._measure_given_back(timeline)
-        if crossed is None:
-            return
-        result.crossed_at = crossed - self.zero
-        if asked:
-            back = timeline.first_below("total", scene.wire, max(crossed, asked[0]["t"]))
-            result.back_at = None if back is None else back - self.zero
-            first_round = {event.get("directive") for event in asked if event["s"] < asked[0]["s"] + 0.5}
-            answers = [event["s"] for event in result.events
-                       if event.get("event") == "returned" and event.get("directive") in first_round]
-            result.returned_at = max(answers, default=None)
-
-    def _measure_given_back(self, timeline: Timeline) -> None:
-        """What left each service's leaf between just before the first request and the end of the filling."""
-        first = self.zero + self.result.asked_at
-        end = self.filler.ended_at or timeline.time_s[-1]
-        for name in stage.SERVICES:
-            column = timeline.usage[name]
-            before = [value for when, value in zip(timeline.time_s, column) if first - 0.2 <= when <= first + 0.005]
-            after = [value for when, value in zip(timeline.time_s, column) if first < when <= end]
-            if before and after:
-                self.result.given_back_mib[name] = max(0.0, (before[0] - min(after)) / MIB)

@@ -6,8 +6,8 @@ import xml.dom.minidom
 
 import pytest
 
-from demo import picture, report
-from demo.run import Kill, Result, longest_standstill
+from demo import cli, in_vm, picture, report
+from demo.result import Kill, Result, flows_again, longest_standstill
 from demo.scene import SERVICES, TENANTS, DemoError, Programs, Scene
 
 KEYS = ["runs", "runs_killed_without", "runs_killed_with", "kills_without", "kills_with", "work_completed_with_percent",
@@ -75,6 +75,28 @@ def test_no_colours_off_a_terminal():
 def test_standstill_is_the_longest_time_without_a_mebibyte():
     assert longest_standstill([(0, 0), (1, 50), (2, 50.2), (5, 50.4), (6, 90)]) == 5
     assert longest_standstill([(0, 0), (3, 0)]) == 3
+
+
+def test_flowing_again_is_the_next_mebibyte():
+    written = [(0, 0), (1, 50), (4, 50.5), (5, 51.2)]
+    assert flows_again(written, after=2) == 5
+    assert flows_again(written, after=5) is None
+
+
+def test_a_late_governor_is_judged_by_what_redis_did():
+    late = dataclasses.replace(saved(), started_at=6.0, flowing_at=7.5)
+    assert "goes on 1.5 s after memgov was ready, and redis takes the rest" in report.late_words(late)
+    assert "never stood still" in report.late_words(saved())
+    assert "did not go on" in report.late_words(dataclasses.replace(late, flowing_at=None))
+
+
+def test_the_machine_plays_the_same_demo_scaled():
+    options = cli.arguments().parse_args(["--vm", "--json", "--repeat", "3"])
+    words = in_vm.command(options, "/memgov")
+    assert words[:2] == ["python3", "/memgov/tests/demo/demo.py"]
+    assert "--vm" not in words and "--json" in words
+    inside = cli.arguments().parse_args(words[2:])
+    assert (inside.repeat, inside.scale, inside.scene) == (3, in_vm.SCALE, "kill")
 
 
 def test_picture_is_well_formed_and_says_what_happened():

@@ -1,0 +1,113 @@
+"""What one run of a scene gave, and how it is measured.
+
+All times are seconds since redis began to be filled. What came back is measured in the cgroups by the sampler, never
+taken from what the governor or a client says about it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.figures import MIB
+from harness.sampler import Timeline
+
+from . import scene as stage
+from .scene import Scene
+
+
+FIRST_ROUND = 0.5  # seconds; requests sent within it answer one alarm
+
+
+@dataclasses.dataclass
+class Kill:
+    at: float
+    tenant: str
+    task: str
+    pid: int
+    recorded: bool  # the kernel's log has it, besides the leaf's counter
+
+
+@dataclasses.dataclass
+class Result:
+    """Sizes in MiB, times in seconds, latencies in ms."""
+
+    memgov: bool
+    scene: Scene
+    time_s: list[float] = dataclasses.field(default_factory=list)
+    usage_mib: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # "total" and each tenant
+    kills: list[Kill] = dataclasses.field(default_factory=list)
+    completed: dict[str, bool] = dataclasses.field(default_factory=dict)
+    work: dict[str, str] = dataclasses.field(default_factory=dict)  # in words, for the table
+    fill: dict = dataclasses.field(default_factory=dict)  # redis_fill's totals
+    events: list[dict] = dataclasses.field(default_factory=list)  # memgovd's, with "s" on the result's clock
+    major_faults: int = 0
+    stalled: bool = False  # neither done nor killed when patience ended
+    standstill_s: float = 0.0  # the longest time in which redis took less than 1 MiB
+    ended_at: float = 0.0  # when the tenants were told to end; later usage means nothing
+    started_at: float | None = None  # when memgov was ready, where it came late
+    flowing_at: float | None = None  # ... and when redis then took its next MiB
+    crossed_at: float | None = None
+    asked_at: float | None = None
+    back_at: float | None = None  # usage below the wire again
+    returned_at: float | None = None  # the last answer to that first request
+    given_back_mib: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def given_back(self) -> float:
+        return sum(self.given_back_mib.values())
+
+    @property
+    def reaction_ms(self) -> float | None:
+        """Crossing of the wire → first request sent. 0 when the forecast asked before the crossing."""
+        if self.crossed_at is None or self.asked_at is None:
+            return None
+        return max(0.0, (self.asked_at - self.crossed_at) * 1000)
+
+
+def longest_standstill(written: list[tuple[float, float]], least: float = 1.0) -> float:
+    """`written` holds (seconds, MiB so far). The longest time in which less than `least` MiB was added."""
+    longest, since, base = 0.0, *written[0]
+    for when, size in written:
+        longest = max(longest, when - since)
+        if size >= base + least:
+            since, base = when, size
+    return longest
+
+
+def flows_again(written: list[tuple[float, float]], after: float, least: float = 1.0) -> float | None:
+    """When at least `least` MiB more were written than at the moment `after`."""
+    base = max((size for when, size in written if when <= after), default=0.0)
+    return next((when for when, size in written if when > after and size >= base + least), None)
+
+
+def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | None) -> None:
+    """Turns the sampler's record into the result's columns and moments. `zero` (monotonic) is the begin of the filling,
+    `filled_at` its end. The result's events must be there already."""
+    scene = result.scene
+    result.time_s = [when - zero for when in timeline.time_s]
+    result.usage_mib = {name: [value / MIB for value in column] for name, column in timeline.usage.items()}
+    asked = [event for event in result.events if event.get("event") == "asked"]
+    if asked:
+        result.asked_at = asked[0]["s"]
+        _measure_given_back(result, (filled_at or timeline.time_s[-1]) - zero)
+    crossed = next((at for at in timeline.crossings("total", scene.wire) if at >= zero), None)
+    if crossed is None:
+        return
+    result.crossed_at = crossed - zero
+    if asked:
+        back = timeline.first_below("total", scene.wire, max(crossed, asked[0]["t"]))
+        result.back_at = None if back is None else back - zero
+        first_round = {event.get("directive") for event in asked if event["s"] < asked[0]["s"] + FIRST_ROUND}
+        answers = [event["s"] for event in result.events
+                   if event.get("event") == "returned" and event.get("directive") in first_round]
+        result.returned_at = max(answers, default=None)
+
+
+def _measure_given_back(result: Result, end: float) -> None:
+    """What left each service's leaf between just before the first request and the end of the filling."""
+    for name in stage.SERVICES:
+        column = list(zip(result.time_s, result.usage_mib[name]))
+        before = [value for when, value in column if result.asked_at - 0.2 <= when <= result.asked_at + 0.005]
+        after = [value for when, value in column if result.asked_at < when <= end]
+        if before and after:
+            result.given_back_mib[name] = max(0.0, before[0] - min(after))
