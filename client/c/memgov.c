@@ -4,25 +4,117 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "client/c/agent.h"
+
+/* Guards what follows. Not held while a callback runs or while the agent is joined. */
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned g_starts; /* guarded by g_lock */
+static pthread_cond_t g_stopped = PTHREAD_COND_INITIALIZER; /* signalled when g_running becomes false */
+static unsigned g_starts;
+static bool g_running; /* the agent's thread exists; with g_starts == 0: it is being stopped */
+static bool g_prepared; /* g_agent is initialised and fork() is handled */
+static mg_agent g_agent;
+
+/* --- fork() -----------------------------------------------------------------------------------------------
+ */
+
+static void before_fork(void) {
+  pthread_mutex_lock(&g_lock);
+  pthread_mutex_lock(&g_agent.descriptors);
+}
+
+static void after_fork_in_parent(void) {
+  pthread_mutex_unlock(&g_agent.descriptors);
+  pthread_mutex_unlock(&g_lock);
+}
+
+/* The child has no agent thread; starting one here would not be safe. It attaches when it calls
+ * memgov_start(). */
+static void after_fork_in_child(void) {
+  g_starts = 0;
+  g_running = false;
+  mg_agent_forget(&g_agent);
+  pthread_mutex_unlock(&g_agent.descriptors);
+  pthread_cond_init(&g_stopped, NULL);
+  pthread_mutex_unlock(&g_lock);
+}
+
+/* --- options ----------------------------------------------------------------------------------------------
+ */
+
+static bool is_set(const char* variable) {
+  const char* value = getenv(variable);
+  return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
+}
+
+/* Copies what the caller's version of the structure has; the rest is 0. False: a size that never was. */
+static bool read_options(const memgov_options* from, memgov_options* to) {
+  *to = (memgov_options)MEMGOV_OPTIONS_INIT;
+  if (from == NULL) return true;
+  if (from->size < sizeof(*to)) return false; /* this is the first version: there is no smaller one */
+  memcpy(to, from, sizeof(*to));
+  return true;
+}
+
+static int start_agent(const memgov_options* options) {
+  const char* socket = options->socket;
+  if (socket == NULL) socket = getenv("MEMGOV_SOCKET");
+  if (socket == NULL || *socket == '\0') socket = MEMGOV_DEFAULT_SOCKET;
+  if (strlen(socket) >= sizeof(g_agent.socket)) return ENAMETOOLONG;
+  memset(g_agent.socket, 0, sizeof(g_agent.socket));
+  memcpy(g_agent.socket, socket, strlen(socket));
+
+  mg_observer observer = {.log = options->log, .on_event = options->on_event, .user = options->user};
+  if (observer.log == NULL && is_set("MEMGOV_LOG")) observer.log = mg_log_to_stderr;
+  return mg_agent_start(&g_agent, &observer,
+                        options->name != NULL ? options->name : program_invocation_short_name);
+}
+
+/* --- public -----------------------------------------------------------------------------------------------
+ */
+
+static bool on_agent_thread(void) { return g_running && pthread_equal(pthread_self(), g_agent.thread); }
 
 int memgov_start(const memgov_options* options) {
-  if (options != NULL && options->size < offsetof(memgov_options, name)) return EINVAL;
+  memgov_options known;
+  if (!read_options(options, &known)) return EINVAL;
+  if (is_set("MEMGOV_DISABLE")) return 0;
+  int error = 0;
   pthread_mutex_lock(&g_lock);
-  ++g_starts;
+  if (on_agent_thread()) {
+    error = EDEADLK;
+  } else {
+    while (g_running && g_starts == 0) pthread_cond_wait(&g_stopped, &g_lock);
+    if (!g_prepared) {
+      mg_agent_init(&g_agent);
+      error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+      g_prepared = error == 0;
+    }
+    if (error == 0 && !g_running) {
+      error = start_agent(&known);
+      g_running = error == 0;
+    }
+    if (error == 0) ++g_starts;
+  }
   pthread_mutex_unlock(&g_lock);
-  return 0;
+  return error;
 }
 
 void memgov_stop(void) {
   pthread_mutex_lock(&g_lock);
-  if (g_starts > 0) --g_starts;
+  const bool last = !on_agent_thread() && g_starts > 0 && --g_starts == 0;
+  pthread_mutex_unlock(&g_lock);
+  if (!last) return;
+  mg_agent_request_stop(&g_agent);
+  mg_agent_join(&g_agent);
+  pthread_mutex_lock(&g_lock);
+  g_running = false;
+  pthread_cond_broadcast(&g_stopped);
   pthread_mutex_unlock(&g_lock);
 }
 
-memgov_state memgov_status(void) { return MEMGOV_OFF; }
+memgov_state memgov_status(void) { return (memgov_state)atomic_load(&g_agent.state); }
 
 const char* memgov_version(void) { return MEMGOV_VERSION; }

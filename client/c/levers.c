@@ -1,0 +1,165 @@
+#include "client/c/levers.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void mg_levers_init(mg_levers* levers, mg_allocators allocators, int statm_fd) {
+  *levers = (mg_levers){.allocators = allocators, .statm_fd = statm_fd};
+  for (size_t i = 0; i < allocators.count && levers->mode == MG_MODE_UNKNOWN; ++i) {
+    levers->mode = allocators.list[i]->startup_mode;
+  }
+}
+
+static mg_release_mode startup_mode(const mg_levers* levers) {
+  mg_levers fresh;
+  mg_levers_init(&fresh, levers->allocators, -1);
+  return fresh.mode;
+}
+
+static mg_capabilities capabilities(const mg_levers* levers) {
+  mg_capabilities all = {.stall = MG_STALL_UNKNOWN};
+  for (size_t i = 0; i < levers->allocators.count; ++i) {
+    const mg_capabilities* one = &levers->allocators.list[i]->capabilities;
+    all.set_release_mode |= one->set_release_mode;
+    all.release |= one->release;
+    all.retroactive |= one->retroactive;
+    if (one->stall > all.stall) all.stall = one->stall;
+  }
+  return all;
+}
+
+void mg_levers_describe(const mg_levers* levers, mg_hello* hello) {
+  const mg_allocators* allocators = &levers->allocators;
+  size_t used = 0;
+  hello->runtime[0] = '\0';
+  for (size_t i = 0; i < allocators->count && used < sizeof(hello->runtime); ++i) {
+    used += (size_t)snprintf(hello->runtime + used, sizeof(hello->runtime) - used, "%s%s",
+                             i == 0 ? "" : " + ", allocators->list[i]->name);
+  }
+  if (allocators->unknown[0] != '\0' && used < sizeof(hello->runtime)) {
+    snprintf(hello->runtime + used, sizeof(hello->runtime) - used, "%sunknown allocator (%.32s), no levers",
+             used == 0 ? "" : " + ", allocators->unknown);
+  }
+  hello->capabilities = capabilities(levers);
+  hello->startup_mode = startup_mode(levers);
+}
+
+mg_report mg_levers_report(const mg_levers* levers) {
+  mg_process process = mg_process_read(levers->statm_fd);
+  mg_report report = {.retained_kind = MG_ESTIMATE_NONE, .mode = levers->mode};
+  for (size_t i = 0; i < levers->allocators.count; ++i) {
+    const mg_estimate estimate = levers->allocators.list[i]->estimate(&process);
+    if (estimate.kind == MG_ESTIMATE_NONE) continue;
+    report.live_bytes += estimate.live_bytes;
+    report.retained_bytes += estimate.retained_bytes;
+    report.lazily_freed_bytes += estimate.lazily_freed_bytes;
+    if (report.retained_kind != MG_ESTIMATE_BOUND) report.retained_kind = estimate.kind;
+    const uint64_t accounted = estimate.live_bytes + estimate.retained_bytes;
+    process.anon_bytes -= accounted < process.anon_bytes ? accounted : process.anon_bytes;
+  }
+  report.non_heap_bytes = report.retained_kind == MG_ESTIMATE_EXACT ? process.anon_bytes : 0;
+  return report;
+}
+
+__attribute__((format(printf, 2, 3))) static void decline(mg_outcome* outcome, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(outcome->why, sizeof(outcome->why), format, arguments);
+  va_end(arguments);
+  outcome->status = MEMGOV_OUTCOME_DECLINED;
+}
+
+static void fail(mg_outcome* outcome, const char* why) {
+  snprintf(outcome->why, sizeof(outcome->why), "%s", why);
+  outcome->status = MEMGOV_OUTCOME_FAILED;
+}
+
+/* The cheap allocator first (detection puts jemalloc before glibc); the next only if that was not enough. */
+static void release(const mg_levers* levers, uint64_t bytes, mg_outcome* outcome) {
+  if (levers->allocators.count == 0) {
+    decline(outcome, "no levers: malloc belongs to %s", levers->allocators.unknown);
+    return;
+  }
+  outcome->status = MEMGOV_OUTCOME_DONE;
+  for (size_t i = 0; i < levers->allocators.count; ++i) {
+    const uint64_t now = mg_process_read(levers->statm_fd).resident_bytes;
+    if (i > 0 && now + bytes <= outcome->before_bytes) return;
+    const char* error = levers->allocators.list[i]->release();
+    if (error != NULL) fail(outcome, error);
+  }
+}
+
+static void set_mode(mg_levers* levers, const mg_directive* directive, mg_outcome* outcome) {
+  const mg_allocators* allocators = &levers->allocators;
+  if (directive->mode != MG_MODE_LAZY && directive->mode != MG_MODE_EAGER) {
+    decline(outcome, "release mode %d is neither LAZY nor EAGER", (int)directive->mode);
+    return;
+  }
+  if (directive->ttl_ms == 0) {
+    decline(outcome, "ttl_ms is 0, and a setting must end by itself");
+    return;
+  }
+  if (!capabilities(levers).set_release_mode) {
+    decline(outcome, "%s",
+            allocators->count > 0 ? allocators->list[0]->why_no_mode : "no levers: unknown allocator");
+    return;
+  }
+  outcome->status = MEMGOV_OUTCOME_DONE;
+  for (size_t i = 0; i < allocators->count; ++i) {
+    if (!allocators->list[i]->capabilities.set_release_mode) continue;
+    const char* error = allocators->list[i]->set_mode(directive->mode);
+    if (error != NULL) {
+      fail(outcome, error);
+      mg_levers_revert(levers);
+      return;
+    }
+  }
+  levers->mode = directive->mode;
+  levers->revert_at_ns = mg_now_ns() + (uint64_t)directive->ttl_ms * MG_NS_PER_MS;
+}
+
+mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive, uint64_t received_ns) {
+  mg_outcome outcome = {.id = directive->id};
+  const mg_process begin = mg_process_read(levers->statm_fd);
+  const uint64_t begin_cpu_ns = mg_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  outcome.before_bytes = begin.resident_bytes;
+  const uint64_t waited_ms = (begin.now_ns - received_ns) / MG_NS_PER_MS;
+  if (directive->deadline_ms != 0 && waited_ms >= directive->deadline_ms) {
+    decline(&outcome, "the deadline of %u ms had passed before it could begin", directive->deadline_ms);
+  } else {
+    switch (directive->action) {
+      case MEMGOV_ACTION_RELEASE:
+        release(levers, directive->bytes, &outcome);
+        break;
+      case MEMGOV_ACTION_SET_RELEASE_MODE:
+        set_mode(levers, directive, &outcome);
+        break;
+      case MEMGOV_ACTION_COLLECT:
+        decline(&outcome, "there is no garbage collector here; Release is what returns memory");
+        break;
+      case MEMGOV_ACTION_SET_SOFT_LIMIT:
+        decline(&outcome, "the allocator has no soft limit");
+        break;
+      case MEMGOV_ACTION_SHED:
+        decline(&outcome, "the application has registered no cache");
+        break;
+      case MEMGOV_ACTION_NONE:
+        decline(&outcome, "memgov-c " MEMGOV_VERSION " does not know this kind of directive");
+        break;
+    }
+  }
+  const mg_process end = mg_process_read(levers->statm_fd);
+  outcome.after_bytes = end.resident_bytes;
+  outcome.wall_ns = end.now_ns - begin.now_ns;
+  outcome.cpu_ns = mg_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_cpu_ns;
+  return outcome;
+}
+
+void mg_levers_revert(mg_levers* levers) {
+  for (size_t i = 0; i < levers->allocators.count; ++i) {
+    if (levers->allocators.list[i]->restore_mode != NULL) levers->allocators.list[i]->restore_mode();
+  }
+  levers->mode = startup_mode(levers);
+  levers->revert_at_ns = 0;
+}

@@ -1,0 +1,34 @@
+#include "client/c/process.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+int mg_statm_open(void) { return open("/proc/self/statm", O_RDONLY | O_CLOEXEC); }
+
+/* Parses the decimal number at *at and moves past it and one separator. */
+static uint64_t take_number(const char** at) {
+  uint64_t value = 0;
+  while (**at >= '0' && **at <= '9') value = value * 10 + (uint64_t)(*(*at)++ - '0');
+  if (**at != '\0') ++*at;
+  return value;
+}
+
+mg_process mg_process_read(int statm_fd) {
+  mg_process process = {.now_ns = mg_now_ns()};
+  const uint64_t all_ns = mg_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+  const uint64_t own_ns = mg_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  process.cpu_ns = all_ns > own_ns ? all_ns - own_ns : 0;
+
+  char text[128]; /* "size resident shared ...", in pages */
+  const ssize_t got = pread(statm_fd, text, sizeof(text) - 1, 0);
+  if (got <= 0) return process;
+  text[got] = '\0';
+  const char* at = text;
+  take_number(&at);
+  const uint64_t resident = take_number(&at);
+  const uint64_t shared = take_number(&at); /* file and shmem */
+  const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+  process.resident_bytes = resident * page;
+  process.anon_bytes = resident > shared ? (resident - shared) * page : 0;
+  return process;
+}
