@@ -10,7 +10,7 @@ import pathlib
 import shutil
 from collections.abc import Iterable
 
-import image
+from . import image
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
@@ -68,6 +68,11 @@ def stage_tree(build: str | os.PathLike[str] | None = None, repository: pathlib.
     for program in programs(build_dir):
         pairs.append((program, f"{GUEST_ROOT}/build/release/{program.relative_to(build_dir)}"))
     return pairs
+
+
+def tree_env() -> dict[str, str]:
+    """The environment that programs of a staged tree expect: where their build directory is."""
+    return {"MEMGOV_BUILD": f"{GUEST_ROOT}/build/release"}
 
 
 def programs(build_dir: pathlib.Path) -> list[pathlib.Path]:

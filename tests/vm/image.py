@@ -1,15 +1,10 @@
-#!/usr/bin/env python3
 """Builds and caches the disk images that the VM boots: a kernel, an initramfs and a root file system per flavour.
 
 The cache is a convenience, never a dependency: an image is named by a hash of its recipe, so a changed recipe builds
 anew; it is built in a scratch directory and renamed when complete, so a half-made one is never used; files that do
 not match what was recorded at the end are built again. A lock keeps two builds apart.
-
-    python3 tests/vm/image.py                 build the base image unless it is there; print where
-    python3 tests/vm/image.py --rebuild       build it in any case
 """
 
-import argparse
 import contextlib
 import dataclasses
 import fcntl
@@ -25,8 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-import apt_sources
-import initramfs
+from . import apt_sources, initramfs
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECIPE = ("image.py", "initramfs.py", "guest/init.sh", "guest/fetch_kernel.sh")
@@ -217,22 +211,4 @@ def _run(what: str, command: list[str], text: str = "") -> None:
 
 
 def _say(text: str) -> None:
-    print(f"vm image: {text}", file=sys.stderr, flush=True)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--flavour", default="base", choices=sorted(FLAVOURS))
-    parser.add_argument("--rebuild", action="store_true", help="build even when the cache holds the image")
-    arguments = parser.parse_args()
-    try:
-        image = ensure(arguments.flavour, arguments.rebuild)
-    except ImageError as error:
-        print(f"vm image: {error}", file=sys.stderr)
-        return 1
-    print(f"{image.kernel}\n{image.initrd}\n{image.root}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(f"vm: {text}", file=sys.stderr, flush=True)

@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import BinaryIO, NoReturn
 
-import files as files_disk
-import image
-import qemu
+from . import files as files_disk
+from . import image, qemu
 
 BOOT_TIMEOUT_S = 180
 POWER_OFF_S = 10
@@ -198,6 +197,20 @@ class Machine:
         message = f"the machine stopped (emulator exit code {emulator.process.returncode})\n{emulator.last_words()}"
         self.close()
         raise VmError(message)
+
+
+def run(command: Sequence[str], files: Iterable[files_disk.FilePair] = (), memory_mib: int = 2048, cpus: int = 2,
+        timeout_s: float = 600, out_dir: str | os.PathLike[str] | None = None, env: Mapping[str, str] | None = None,
+        cwd: str = "/root", echo: bool = True, flavour: str = "base") -> Result:
+    """Boots, runs one command, copies the guest's /out to `out_dir` when given, and powers off.
+
+    Raises VmTimeout, VmError or image.ImageError; a command that fails is a Result with its exit code.
+    """
+    with Machine(files, memory_mib, cpus, flavour) as machine:
+        result = machine.run(command, timeout_s, env, cwd, echo)
+        if out_dir is not None:
+            result = dataclasses.replace(result, out_dir=machine.collect("/out", out_dir))
+        return result
 
 
 class _Streams:

@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 
-import image
+from . import image
 
 PORTS = ("control", "stdout", "stderr", "archive")
 CMDLINE = "console=ttyS0 quiet panic=-1 psi=1 mitigations=off random.trust_bootloader=on"

@@ -1,23 +1,20 @@
 #!/usr/bin/env python3
 """Runs commands as root in a small virtual machine: pure cgroup v2, no swap, a real OOM killer.
 
-A host may be cgroup v1 or hybrid, and a test must not depend on which. `Machine` boots once and runs any number of
-commands; `run` does one. The machine is emulated (10 to 30 times slower than the host): trust orderings and ratios
-measured in it, not microseconds.
+The first run builds an image (half a minute) and keeps it in ~/.cache/memgov/vm; later ones boot in a few seconds.
+The machine is emulated, 10 to 30 times slower than the host: trust orderings and ratios measured in it, not
+microseconds. For Python: `import vm` with tests/ on the path, then vm.run(...) or vm.Machine(...).
 """
 
 import argparse
-import dataclasses
-import os
+import pathlib
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 
-import image
-from files import GUEST_ROOT, FilePair, stage_tree
-from machine import Machine, Result, VmError, VmTimeout
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)  # so that "vm" is the package, not this file
 
-__all__ = ["GUEST_ROOT", "FilePair", "Machine", "Result", "VmError", "VmTimeout", "run", "stage_tree", "tree_env"]
+from vm import GUEST_ROOT, FilePair, ImageError, VmError, VmTimeout, image, run, stage_tree, tree_env  # noqa: E402
 
 EXAMPLES = """\
 examples:
@@ -27,25 +24,6 @@ examples:
   python3 tests/vm/vm.py run --tree --memory 3072 --out out -- python3 /memgov/tests/demo/demo.py
 
 exit code: the command's; 124 on a timeout, 125 when the machine could not be built, booted or kept running"""
-
-
-def run(command: Sequence[str], files: Iterable[FilePair] = (), memory_mib: int = 2048, cpus: int = 2,
-        timeout_s: float = 600, out_dir: str | os.PathLike[str] | None = None, env: Mapping[str, str] | None = None,
-        cwd: str = "/root", echo: bool = True, flavour: str = "base") -> Result:
-    """Boots, runs one command, copies the guest's /out to `out_dir` when given, and powers off.
-
-    Raises VmTimeout, VmError or image.ImageError; a command that fails is a Result with its exit code.
-    """
-    with Machine(files, memory_mib, cpus, flavour) as machine:
-        result = machine.run(command, timeout_s, env, cwd, echo)
-        if out_dir is not None:
-            result = dataclasses.replace(result, out_dir=machine.collect("/out", out_dir))
-        return result
-
-
-def tree_env() -> dict[str, str]:
-    """The environment that programs of a staged tree expect: where their build directory is."""
-    return {"MEMGOV_BUILD": f"{GUEST_ROOT}/build/release"}
 
 
 def _file_pair(text: str) -> FilePair:
@@ -80,29 +58,44 @@ def _parser() -> argparse.ArgumentParser:
     job.add_argument("--out", metavar="DIRECTORY", help="receives what the command left in the guest's /out")
     job.add_argument("--flavour", default="base", choices=sorted(image.FLAVOURS))
     job.add_argument("command", nargs="+", metavar="-- COMMAND ...", help="what to run, as root")
+    job.set_defaults(act=_run)
+    build = commands.add_parser("image", help="build an image unless the cache holds it; print its files")
+    build.add_argument("--flavour", default="base", choices=sorted(image.FLAVOURS))
+    build.add_argument("--rebuild", action="store_true", help="build even when the cache holds it")
+    build.set_defaults(act=_image)
     return parser
+
+
+def _image(arguments: argparse.Namespace) -> int:
+    files = image.ensure(arguments.flavour, arguments.rebuild)
+    print(f"{files.kernel}\n{files.initrd}\n{files.root}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    env = {**(tree_env() if arguments.tree else {}), **dict(arguments.env)}
+    pairs = (stage_tree() if arguments.tree else []) + arguments.files
+    result = run(arguments.command, pairs, arguments.memory, arguments.cpus, arguments.timeout, arguments.out, env,
+                 arguments.cwd, flavour=arguments.flavour)
+    print(f"vm: exit {result.exit_code} after {result.seconds:.1f} s (boot {result.boot_seconds:.1f} s)",
+          file=sys.stderr)
+    return result.exit_code
 
 
 def main() -> int:
     arguments = _parser().parse_args()
-    env = {**(tree_env() if arguments.tree else {}), **dict(arguments.env)}
-    pairs = (stage_tree() if arguments.tree else []) + arguments.files
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through the clean-up
     try:
-        result = run(arguments.command, pairs, arguments.memory, arguments.cpus, arguments.timeout, arguments.out, env,
-                     arguments.cwd, flavour=arguments.flavour)
+        return arguments.act(arguments)
     except VmTimeout as error:
         print(f"vm: {error}", file=sys.stderr)
         return 124
-    except (VmError, image.ImageError, OSError, ValueError) as error:
+    except (VmError, ImageError, OSError, ValueError) as error:
         print(f"vm: {error}", file=sys.stderr)
         return 125
     except KeyboardInterrupt:
         print("vm: interrupted; the machine is gone", file=sys.stderr)
         return 130
-    print(f"vm: exit {result.exit_code} after {result.seconds:.1f} s (boot {result.boot_seconds:.1f} s)",
-          file=sys.stderr)
-    return result.exit_code
 
 
 if __name__ == "__main__":
