@@ -23,12 +23,10 @@
 #include <string>
 #include <thread>
 
+#include "client/c/memgov.h"
 #include "tests/workloads/arguments.h"
 #include "tests/workloads/code_pages.h"
 #include "tests/workloads/live_data.h"
-#ifdef MEMGOV_LINKED
-#include "client/c/memgov.h"
-#endif
 
 namespace {
 
@@ -75,16 +73,6 @@ Options Parse(int argc, char** argv) {
   return options;
 }
 
-// Attaches to the governor, or says why this build cannot.
-bool StartMemgov() {
-#ifdef MEMGOV_LINKED
-  return memgov_start(nullptr) == 0;
-#else
-  std::fprintf(stderr, "retain_service: --memgov needs libmemgov, and this program was built without it\n");
-  return false;
-#endif
-}
-
 // Reads the live data slice by slice, about 100 MiB/s, until SIGTERM. Returns the number of passes that were
 // right.
 std::uint64_t Work(const LiveData& data, CodePages* code, std::uint64_t* errors) {
@@ -118,7 +106,10 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 4096);
   std::signal(SIGTERM, [](int) { g_stop = 1; });
   std::signal(SIGINT, [](int) { g_stop = 1; });
-  if (options.memgov && !StartMemgov()) return 2;
+  if (const int error = options.memgov ? memgov_start(nullptr) : 0; error != 0) {
+    std::fprintf(stderr, "retain_service: memgov_start: %s\n", std::strerror(error));
+    return 2;
+  }
 
   CodePages code;
   if (options.code != nullptr && !code.Map(options.code)) {
@@ -138,8 +129,6 @@ int main(int argc, char** argv) {
   std::printf("{\"final\":true,\"work_done\":%llu,\"errors\":%llu,\"live_mib\":%.1f,\"rss_mib\":%.1f}\n",
               static_cast<unsigned long long>(passes), static_cast<unsigned long long>(errors),
               Mib(data.live_bytes()), Mib(ResidentBytes()));
-#ifdef MEMGOV_LINKED
   if (options.memgov) memgov_stop();
-#endif
   return errors == 0 ? 0 : 1;
 }

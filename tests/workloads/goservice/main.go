@@ -3,7 +3,7 @@
 // It fills a cache until it is as large as -grow, drops all but -keep of it, and from then on looks records up, 50 a
 // second, and verifies their checksums. Nothing of that is unusual, and nothing of it makes the runtime give memory back
 // soon: so little is allocated that no collection comes for two minutes, and then the background scavenger takes its
-// time. With -collect one comes at once after the drop.
+// time.
 //
 // stdout, one JSON object a line: {"ready":true,...} after the drop, {"work_done":N,...} once a second, what the governor
 // asked ({"memgov":"received",...}; "t" is CLOCK_MONOTONIC in seconds), and the totals on SIGTERM. Exit status 0 only when
@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +32,6 @@ type settings struct {
 	keep      percent
 	scattered bool
 	memgov    bool
-	collect   bool
 }
 
 func main() {
@@ -57,7 +55,6 @@ func parse() settings {
 	flag.Var(&set.keep, "keep", "share of the data that stays")
 	flag.Func("pattern", "which data stays: runs (default) or scattered", pattern.set)
 	flag.Func("memgov", "attach to the governor: auto (default) or off", client.set)
-	flag.BoolVar(&set.collect, "collect", false, "collect garbage once after the drop")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fatal(fmt.Errorf("unexpected argument %q", flag.Arg(0)))
@@ -75,9 +72,6 @@ func serve(set settings) uint64 {
 	data.grow(uint64(set.grow))
 	grown := residentBytes()
 	data.drop(float64(set.keep), set.scattered)
-	if set.collect {
-		runtime.GC()
-	}
 	say(map[string]any{"ready": true, "rss_mib": mib(residentBytes()), "grown_mib": mib(grown),
 		"live_mib": mib(data.bytes), "pid": os.Getpid()})
 
