@@ -57,14 +57,19 @@ def mount_point(destination: str) -> tuple[str, str]:
     return f"/{parts[1]}", "/".join(parts[2:])
 
 
-def stage_tree(build: str | os.PathLike[str] | None = None, repository: pathlib.Path = REPOSITORY) -> list[FilePair]:
+def build_directory() -> pathlib.Path:
+    """$MEMGOV_BUILD, else the repository's build/release."""
+    return pathlib.Path(os.environ.get("MEMGOV_BUILD") or REPOSITORY / "build/release")
+
+
+def stage_tree(build: str | os.PathLike[str] | None = None) -> list[FilePair]:
     """What a test or the demo needs of the repository, below /memgov in the guest.
 
-    tests/ as it is, and every program and shared object of the build directory (default: $MEMGOV_BUILD, else
-    build/release) at the same relative path, /memgov/build/release/... whatever the directory's name here.
+    tests/ as it is, and every program and shared object of the build directory (default: build_directory()) at the
+    same relative path, below /memgov/build/release whatever the directory's name is here.
     """
-    build_dir = pathlib.Path(build or os.environ.get("MEMGOV_BUILD") or repository / "build/release")
-    pairs: list[FilePair] = [(repository / "tests", f"{GUEST_ROOT}/tests")]
+    build_dir = pathlib.Path(build) if build else build_directory()
+    pairs: list[FilePair] = [(REPOSITORY / "tests", f"{GUEST_ROOT}/tests")]
     for program in programs(build_dir):
         pairs.append((program, f"{GUEST_ROOT}/build/release/{program.relative_to(build_dir)}"))
     return pairs
