@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -14,9 +13,7 @@ import (
 )
 
 const (
-	shortestBackoff = 100 * time.Millisecond
-	longestBackoff  = time.Second
-	welcomeTimeout  = 5 * time.Second
+	welcomeTimeout = 5 * time.Second
 
 	// How often the heap is looked at (about a microsecond each).
 	watchEvery = 200 * time.Millisecond
@@ -42,12 +39,14 @@ type agent struct {
 
 	// Of the agent's goroutine; err may be read after done is closed.
 	reader  *heap.Reader
+	cycles  uint64        // collections that were seen
+	cycleAt time.Duration // when the last of them was seen
 	share   heap.GCShare
 	limit   *heap.SoftLimit
 	session *session // nil: none
 	silent  bool     // the governor was lost, and that was said
 	retryAt time.Duration
-	backoff time.Duration
+	backoff backoff
 	err     error
 
 	// Of the session.
@@ -66,7 +65,6 @@ func newAgent(o options, c clock) *agent {
 		done:    make(chan struct{}),
 		reader:  heap.NewReader(),
 		limit:   heap.NewSoftLimit(debug.SetMemoryLimit, heap.Startup),
-		backoff: shortestBackoff,
 	}
 }
 
@@ -124,12 +122,12 @@ func (a *agent) step(ctx context.Context) time.Duration {
 	if !a.welcomed && !limited {
 		return a.connect(ctx, now)
 	}
-	s := a.reader.Read()
+	s := a.look(now)
 	if why := a.limit.Tick(now, s); why != "" {
 		a.logger.Info("memgov: the soft limit ended", "why", why)
 		a.observer(SoftLimitEnded{At: now, Why: why})
 		a.nextReport = now
-		s = a.reader.Read()
+		s = a.look(now)
 	}
 	next := now + watchEvery
 	if ends, limited := a.limit.Ends(); limited {
@@ -138,11 +136,20 @@ func (a *agent) step(ctx context.Context) time.Duration {
 	if !a.welcomed {
 		return min(next, a.connect(ctx, now))
 	}
-	retained, _ := s.Retained()
+	retained, _ := s.Retained(now - a.cycleAt)
 	if now >= a.nextReport || retained >= a.lastRetained+max(promptBytes, a.lastRetained/4) {
 		a.report(now, s)
 	}
 	return min(next, a.nextReport)
+}
+
+// look reads the metrics and notes when a collection was seen.
+func (a *agent) look(now time.Duration) heap.Sample {
+	s := a.reader.Read()
+	if s.Cycles != a.cycles || a.cycleAt == 0 {
+		a.cycles, a.cycleAt = s.Cycles, now
+	}
+	return s
 }
 
 // connect opens a session when it is time to, and gives up one that brings no Welcome.
@@ -164,9 +171,7 @@ func (a *agent) connect(ctx context.Context, now time.Duration) time.Duration {
 func (a *agent) lose(now time.Duration, err error) {
 	a.session.close()
 	a.session, a.welcomed = nil, false
-	// From half the backoff on, so that the processes of a node do not come back all at once.
-	a.retryAt = now + a.backoff/2 + rand.N(a.backoff/2)
-	a.backoff = min(2*a.backoff, longestBackoff)
+	a.retryAt = now + a.backoff.next()
 	if !a.silent {
 		a.silent = true
 		a.logger.Info("memgov: no governor", "socket", a.socket, "why", err)
@@ -191,7 +196,7 @@ func (a *agent) receive(r received) {
 
 func (a *agent) welcome(at time.Duration, w *pb.Welcome) {
 	a.welcomed, a.silent = true, false
-	a.backoff = shortestBackoff
+	a.backoff = 0
 	a.reportEvery = defaultReportEvery
 	if w.GetReportEveryMs() != 0 {
 		asked := time.Duration(w.GetReportEveryMs()) * time.Millisecond
@@ -228,19 +233,16 @@ func (a *agent) hello() *pb.Hello {
 // outcome that does ends the session.
 func (a *agent) report(now time.Duration, s heap.Sample) {
 	a.nextReport = now + a.reportEvery
-	retained, kind := s.Retained()
+	retained, kind := s.Retained(now - a.cycleAt)
 	a.lastRetained = retained
 	share := a.share.Next(s)
 	r := &pb.Report{
 		LiveBytes:     s.LiveBytes(),
 		RetainedBytes: retained,
-		RetainedKind:  pb.EstimateKind_ESTIMATE_KIND_BOUND,
+		RetainedKind:  estimateKind(kind),
 		NonHeapBytes:  s.NonHeap(),
 		GcCpuFraction: &share,
 		ReleaseMode:   releaseMode(),
-	}
-	if kind == heap.Exact {
-		r.RetainedKind = pb.EstimateKind_ESTIMATE_KIND_EXACT
 	}
 	if s.SoftLimit != heap.NoLimit {
 		r.SoftLimitBytes = &s.SoftLimit
@@ -265,4 +267,15 @@ func releaseMode() pb.ReleaseMode {
 		return pb.ReleaseMode_RELEASE_MODE_LAZY
 	}
 	return pb.ReleaseMode_RELEASE_MODE_EAGER
+}
+
+func estimateKind(k heap.Kind) pb.EstimateKind {
+	switch k {
+	case heap.Exact:
+		return pb.EstimateKind_ESTIMATE_KIND_EXACT
+	case heap.Bound:
+		return pb.EstimateKind_ESTIMATE_KIND_BOUND
+	default:
+		return pb.EstimateKind_ESTIMATE_KIND_NONE
+	}
 }

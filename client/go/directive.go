@@ -58,7 +58,7 @@ func (a *agent) doCollect() *pb.Outcome {
 func (a *agent) doSetSoftLimit(bytes uint64, ttl time.Duration) *pb.Outcome {
 	start := a.clock.Now()
 	resident, _ := heap.Resident() // unknown is reported as 0; setting a limit returns nothing by itself anyway
-	s := a.reader.Read()
+	s := a.look(start)
 	if err := a.limit.Set(start, bytes, ttl, s); err != nil {
 		return declined(err)
 	}

@@ -8,6 +8,7 @@ package heap
 import (
 	"math"
 	"runtime/metrics"
+	"time"
 )
 
 // NoLimit is the value of the runtime's soft memory limit that means there is none.
@@ -18,8 +19,9 @@ type Kind int
 
 // The kinds of an estimate.
 const (
-	Bound Kind = iota // the garbage in it has not been told apart yet
-	Exact             // a collection has just told garbage from live objects
+	None  Kind = iota // not known; the bytes are 0 and mean nothing
+	Bound             // at most this much, as long as what the last collection marked is alive
+	Exact             // a collection has just told garbage from live objects; right to 3 % of the heap
 )
 
 // Sample is one reading of the runtime's metrics. Sizes are in bytes.
@@ -114,18 +116,29 @@ func (r *Reader) seconds(i int) float64 {
 	return r.samples[i].Value.Float64()
 }
 
-// Retained estimates what a collection and a release would return, and says how far to trust it.
+// Retained estimates what a collection and a release would return. age is the time since the last collection.
 //
-// After a collection the free spans are what can be returned: right to about a percent. As the program allocates,
-// an unknown part of what it allocated since is garbage; Bound counts all of it. Neither sees an object that the last
-// collection marked and that died since: nobody knows before the next collection.
-func (s Sample) Retained() (uint64, Kind) {
+// After a collection the free spans are what can be returned: right to about a percent. As the program allocates, an
+// unknown part of what it allocated since is garbage; Bound counts all of it. Neither sees an object that the last
+// collection marked and that died since: nobody knows before the next one. So when the last one is long ago and nearly
+// all it marked may be dead or alive, the estimate is None rather than a small number that hides a large one.
+func (s Sample) Retained(age time.Duration) (uint64, Kind) {
 	allocatedSince := minus(s.Objects, s.Live)
-	if allocatedSince <= s.Free/20 {
+	estimate := s.Free + allocatedSince
+	switch {
+	case age >= staleAge && estimate < s.Live/8 && s.Live >= staleBytes:
+		return 0, None
+	case age < staleAge && allocatedSince <= (s.Free+s.Live)/32:
 		return s.Free, Exact
+	default:
+		return estimate, Bound
 	}
-	return s.Free + allocatedSince, Bound
 }
+
+const (
+	staleAge   = 10 * time.Second // a busy program collects several times in this time
+	staleBytes = 16 << 20         // a smaller heap is not worth a collection
+)
 
 // LiveBytes is what the program uses: what the last collection marked, or all objects while none has run or all
 // garbage is swept.

@@ -1,0 +1,445 @@
+package memgov
+
+import (
+	"errors"
+	"math"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/memgov/memgov/client/go/internal/heap"
+	pb "github.com/memgov/memgov/client/go/internal/memgovpb"
+	"github.com/memgov/memgov/client/go/internal/testgovernor"
+)
+
+const mib = 1 << 20
+
+// attachment is an agent under test and what it did.
+type attachment struct {
+	*agent
+	t      *testing.T
+	events chan Event
+}
+
+// attach starts an agent. prepare may change it before it runs.
+func attach(t *testing.T, socket string, c clock, prepare func(*agent)) *attachment {
+	t.Helper()
+	events := make(chan Event, 1024)
+	o, err := newOptions([]Option{
+		WithSocket(socket), WithName("tested"), WithObserver(func(e Event) { events <- e }),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAgent(o, c)
+	if prepare != nil {
+		prepare(a)
+	}
+	a.start()
+	t.Cleanup(func() {
+		if err := a.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &attachment{agent: a, t: t, events: events}
+}
+
+// waitFor returns the next event of type T; others before it are passed over.
+func waitFor[T Event](a *attachment) T {
+	a.t.Helper()
+	deadline := time.After(testgovernor.Patience)
+	for {
+		select {
+		case e := <-a.events:
+			if wanted, ok := e.(T); ok {
+				return wanted
+			}
+		case <-deadline:
+			var none T
+			a.t.Fatalf("no event %T", none)
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(testgovernor.Patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func collect(id uint64, deadline time.Duration) *pb.Directive {
+	return &pb.Directive{Id: id, DeadlineMs: uint32(deadline.Milliseconds()), TtlMs: 30000, Level: pb.Level_LEVEL_WAKE,
+		Reason: &pb.Reason{Rule: "default", Text: "usage 86 %"},
+		Action: &pb.Directive_Collect{Collect: &pb.Collect{Bytes: 7 * mib}}}
+}
+
+func softLimit(id, bytes uint64, ttl time.Duration) *pb.Directive {
+	return &pb.Directive{Id: id, DeadlineMs: 2000, TtlMs: uint32(ttl.Milliseconds()),
+		Action: &pb.Directive_SetSoftLimit{SetSoftLimit: &pb.SetSoftLimit{Bytes: bytes}}}
+}
+
+func any(*pb.Report) bool { return true }
+
+// needsNoLimit skips a test of limits where somebody set one for the test itself.
+func needsNoLimit(t *testing.T) {
+	t.Helper()
+	if heap.Startup.GOMEMLIMIT != "" {
+		t.Skip("GOMEMLIMIT is set")
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	a := attach(t, g.Socket, machineClock{}, nil)
+	p := g.Accept()
+	h := p.Hello
+	if h.GetName() != "tested" || h.GetRuntime() != runtime.Version() || h.GetClient() != "memgov-go "+Version {
+		t.Errorf("hello %v", h)
+	}
+	can := h.GetCapabilities()
+	if !can.GetCollect() || !can.GetSetSoftLimit() || can.GetRelease() || can.GetSetReleaseMode() || can.GetShed() {
+		t.Errorf("capabilities %v", can)
+	}
+	if os.Getenv("GODEBUG") == "" && h.GetStartupReleaseMode() != pb.ReleaseMode_RELEASE_MODE_EAGER {
+		t.Errorf("release mode %v", h.GetStartupReleaseMode())
+	}
+
+	p.Welcome(time.Minute)
+	if w := waitFor[Welcomed](a); w.Cgroup != "/test" || !w.Enforcing || w.ReportEvery != time.Minute {
+		t.Errorf("%+v", w)
+	}
+	if r := p.Report(any); r.GetLiveBytes() == 0 || r.GetNonHeapBytes() == 0 || r.GcCpuFraction == nil {
+		t.Errorf("first report %v", r)
+	}
+
+	sent := monotonic()
+	p.Direct(collect(42, 10*time.Second))
+	o := p.Outcome()
+	if o.GetId() != 42 || o.GetStatus() != pb.Outcome_STATUS_DONE || o.GetWhy() != "" || o.GetWallUs() == 0 ||
+		o.GetCpuUs() == 0 || o.GetBeforeBytes() < mib || o.GetAfterBytes() < mib {
+		t.Errorf("outcome %v", o)
+	}
+	p.Report(any) // does not wait for the minute
+
+	r := waitFor[Received](a)
+	if r.ID != 42 || r.Action != "collect" || r.Bytes != 7*mib || r.Level != "wake" || r.Rule != "default" ||
+		r.Reason != "usage 86 %" || r.Deadline != 10*time.Second || r.TTL != 30*time.Second {
+		t.Errorf("%+v", r)
+	}
+	d := waitFor[Done](a)
+	if d.ID != 42 || d.Status != "done" || d.Wall == 0 {
+		t.Errorf("%+v", d)
+	}
+	if r.At < sent || d.At < r.At || d.At > monotonic() {
+		t.Errorf("sent %v, received %v, done %v", sent, r.At, d.At)
+	}
+}
+
+func TestAttachesAgainWhenTheGovernorEndsTheStream(t *testing.T) {
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	a := attach(t, g.Socket, machineClock{}, nil)
+	p := g.Accept()
+	p.Welcome(time.Minute)
+	waitFor[Welcomed](a)
+	p.End(status.Error(codes.PermissionDenied, "not governed"))
+	if l := waitFor[Lost](a); !strings.Contains(l.Err.Error(), "not governed") {
+		t.Errorf("%+v", l)
+	}
+	g.Accept().Welcome(time.Minute)
+	waitFor[Welcomed](a)
+}
+
+func TestAttachesToAGovernorThatComesLaterAndToTheNextOne(t *testing.T) {
+	socket := testgovernor.Socket(t)
+	a := attach(t, socket, machineClock{}, nil)
+	if l := waitFor[Lost](a); !errors.Is(l.Err, os.ErrNotExist) {
+		t.Errorf("%+v", l)
+	}
+	for range 2 {
+		g := testgovernor.Start(t, socket)
+		g.Accept().Welcome(time.Minute)
+		waitFor[Welcomed](a)
+		g.Stop()
+		waitFor[Lost](a)
+	}
+}
+
+func TestBackoffDoublesToASecondWithJitter(t *testing.T) {
+	var b backoff
+	for _, want := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
+		want *= time.Millisecond
+		if got := b.next(); got < want/2 || got >= want {
+			t.Errorf("waits %v, want from %v to %v", got, want/2, want)
+		}
+	}
+}
+
+func TestAbsenceIsSaidOnce(t *testing.T) {
+	tried := make(chan struct{}, 1024)
+	clock := newHandClock()
+	a := attach(t, rawGovernor(t, func(conn net.Conn) {
+		tried <- struct{}{}
+		conn.Close()
+	}), clock, nil)
+	waitFor[Lost](a)
+	<-tried
+	for range 5 {
+		eventually(t, "another try", func() bool {
+			clock.Advance(longestBackoff)
+			return len(tried) > 0
+		})
+		<-tried
+	}
+	for len(a.events) > 0 {
+		t.Errorf("said again: %+v", <-a.events)
+	}
+}
+
+// A listener that accepts and then does as `serve` says.
+func rawGovernor(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	socket := testgovernor.Socket(t)
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go serve(conn)
+		}
+	}()
+	return socket
+}
+
+func TestGovernorThatHangs(t *testing.T) {
+	for name, c := range map[string]struct{ greets bool }{"before the handshake": {false}, "before the welcome": {true}} {
+		t.Run(name, func(t *testing.T) {
+			hung := make(chan struct{}, 16)
+			clock := newHandClock()
+			var a *attachment
+			if c.greets {
+				g := testgovernor.Start(t, testgovernor.Socket(t))
+				a = attach(t, g.Socket, clock, nil)
+				g.Accept()
+				defer g.Accept() // and once more, after the clock moved
+			} else {
+				a = attach(t, rawGovernor(t, func(net.Conn) { hung <- struct{}{} }), clock, nil)
+				<-hung
+				defer func() { <-hung }()
+			}
+			if len(a.events) > 0 {
+				t.Errorf("gave up early: %+v", <-a.events)
+			}
+			clock.Advance(welcomeTimeout)
+			if l := waitFor[Lost](a); !strings.Contains(l.Err.Error(), "no welcome within 5s") {
+				t.Errorf("%+v", l)
+			}
+			clock.Advance(shortestBackoff)
+		})
+	}
+}
+
+func TestGovernorThatTalksNonsense(t *testing.T) {
+	tried := make(chan struct{}, 1024)
+	socket := rawGovernor(t, func(conn net.Conn) {
+		tried <- struct{}{}
+		_, _ = conn.Write([]byte("\x00\xff HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("\xa5", 4096)))
+		conn.Close()
+	})
+	attach(t, socket, machineClock{}, nil)
+	for range 3 {
+		<-tried
+	}
+}
+
+func TestMessagesOutOfOrderAndUnknown(t *testing.T) {
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	a := attach(t, g.Socket, machineClock{}, nil)
+	p := g.Accept()
+	p.Direct(collect(1, time.Second))
+	if l := waitFor[Lost](a); !strings.Contains(l.Err.Error(), "before the welcome") {
+		t.Errorf("%+v", l)
+	}
+
+	p = g.Accept()
+	p.Welcome(time.Minute)
+	p.Say(&pb.GovernorMessage{}) // a kind of message of a later version: ignored
+	later := &pb.Directive{Id: 2, DeadlineMs: 10000}
+	later.ProtoReflect().SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 99, protowire.BytesType), "action"))
+	for _, d := range []*pb.Directive{
+		later,
+		{Id: 3, DeadlineMs: 10000, Action: &pb.Directive_Release{Release: &pb.Release{Bytes: mib}}},
+		{Id: 4, DeadlineMs: 10000, Action: &pb.Directive_SetReleaseMode{SetReleaseMode: &pb.SetReleaseMode{Mode: 9}}},
+		{Id: 5, DeadlineMs: 10000, Action: &pb.Directive_Shed{Shed: &pb.Shed{}}},
+		{Id: 6, Action: &pb.Directive_Collect{}},
+	} {
+		p.Direct(d)
+		if o := p.Outcome(); o.GetId() != d.GetId() || o.GetStatus() != pb.Outcome_STATUS_DECLINED || o.GetWhy() == "" {
+			t.Errorf("%v: %v", d, o)
+		}
+	}
+
+	p.Say(&pb.GovernorMessage{Body: &pb.GovernorMessage_Welcome{Welcome: &pb.Welcome{
+		Cgroup: strings.Repeat("x", maxMessageBytes)}}})
+	waitFor[Lost](a)
+	g.Accept()
+}
+
+func TestDirectivePastItsDeadlineIsDeclined(t *testing.T) {
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	clock := newHandClock()
+	a := attach(t, g.Socket, clock, func(a *agent) {
+		// The first directive takes until the second has waited for its whole deadline.
+		first := true
+		a.collect = func() (heap.Work, error) {
+			if first {
+				first = false
+				eventually(t, "the second and third directive are here", func() bool { return len(a.session.in) == 2 })
+				clock.Advance(time.Second)
+			}
+			return heap.Work{Before: 2, After: 1}, nil
+		}
+	})
+	p := g.Accept()
+	p.Welcome(time.Minute)
+	p.Direct(collect(1, time.Second))
+	p.Direct(collect(2, time.Second))
+	p.Direct(collect(3, time.Second+time.Millisecond))
+	if o := p.Outcome(); o.GetId() != 1 || o.GetStatus() != pb.Outcome_STATUS_DONE {
+		t.Errorf("first: %v", o)
+	}
+	if o := p.Outcome(); o.GetId() != 2 || o.GetStatus() != pb.Outcome_STATUS_DECLINED ||
+		!strings.Contains(o.GetWhy(), "deadline of 1s") {
+		t.Errorf("second: %v", o)
+	}
+	if o := p.Outcome(); o.GetId() != 3 || o.GetStatus() != pb.Outcome_STATUS_DONE {
+		t.Errorf("third: %v", o)
+	}
+	waitFor[Done](a)
+}
+
+func TestSoftLimitEndsWithItsTTLEvenWithoutAGovernor(t *testing.T) {
+	needsNoLimit(t)
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	clock := newHandClock()
+	a := attach(t, g.Socket, clock, nil)
+	p := g.Accept()
+	p.Welcome(time.Minute)
+	p.Direct(softLimit(1, 1<<30, 30*time.Second))
+	if o := p.Outcome(); o.GetStatus() != pb.Outcome_STATUS_DONE {
+		t.Fatal(o)
+	}
+	p.Report(func(r *pb.Report) bool { return r.GetSoftLimitBytes() == 1<<30 })
+	if got := debug.SetMemoryLimit(-1); got != 1<<30 {
+		t.Errorf("the limit is %d", got)
+	}
+	g.Stop()
+	waitFor[Lost](a)
+	clock.Advance(29 * time.Second)
+	if got := debug.SetMemoryLimit(-1); got != 1<<30 {
+		t.Errorf("29 s: the limit is %d", got)
+	}
+	clock.Advance(time.Second)
+	waitFor[SoftLimitEnded](a)
+	if got := debug.SetMemoryLimit(-1); got != math.MaxInt64 {
+		t.Errorf("30 s: the limit is %d", got)
+	}
+}
+
+func TestSoftLimitBelowTheFloorIsRaised(t *testing.T) {
+	needsNoLimit(t)
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	attach(t, g.Socket, newHandClock(), nil)
+	p := g.Accept()
+	p.Welcome(time.Minute)
+	p.Direct(softLimit(1, 1, 30*time.Second))
+	o := p.Outcome()
+	if o.GetStatus() != pb.Outcome_STATUS_DONE || !strings.Contains(o.GetWhy(), "floor") {
+		t.Error(o)
+	}
+	r := p.Report(func(r *pb.Report) bool { return r.SoftLimitBytes != nil })
+	if limit := r.GetSoftLimitBytes(); limit < r.GetNonHeapBytes() || limit > 1<<30 {
+		t.Errorf("a limit of %d for %v", limit, r)
+	}
+}
+
+func TestLimitOfTheProgramWins(t *testing.T) {
+	needsNoLimit(t)
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(3 << 30))
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	attach(t, g.Socket, machineClock{}, nil)
+	p := g.Accept()
+	p.Welcome(time.Minute)
+	p.Direct(softLimit(1, 1<<30, 30*time.Second))
+	o := p.Outcome()
+	if o.GetStatus() != pb.Outcome_STATUS_DECLINED || !strings.Contains(o.GetWhy(), "the program set its own limit") {
+		t.Error(o)
+	}
+	if got := debug.SetMemoryLimit(-1); got != 3<<30 {
+		t.Errorf("the limit is %d", got)
+	}
+}
+
+var garbage []byte
+
+func TestReportsComeAsOftenAsAskedAndPromptlyWhenMuchIsFree(t *testing.T) {
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	clock := newHandClock()
+	attach(t, g.Socket, clock, nil)
+	p := g.Accept()
+	p.Welcome(10 * time.Second)
+	debug.FreeOSMemory()
+	first := p.Report(any)
+	clock.Advance(10 * time.Second)
+	p.Report(any)
+
+	garbage = make([]byte, 64*mib) // a collection may come before it, none after it
+	garbage = nil
+	clock.Advance(watchEvery) // far less than 10 s
+	r := p.Report(func(r *pb.Report) bool { return r.GetRetainedBytes() > first.GetRetainedBytes() })
+	if r.GetRetainedBytes() < 32*mib {
+		t.Errorf("%d bytes retained, want most of 64 MiB", r.GetRetainedBytes())
+	}
+}
+
+func TestDefectLeavesNothingBehind(t *testing.T) {
+	needsNoLimit(t)
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	o, err := newOptions([]Option{WithSocket(g.Socket)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAgent(o, machineClock{})
+	a.collect = func() (heap.Work, error) { panic("broken") }
+	a.start()
+	p := g.Accept()
+	p.Welcome(time.Minute)
+	p.Direct(softLimit(1, 1<<30, time.Hour))
+	p.Outcome()
+	p.Direct(collect(2, 10*time.Second))
+	p.Gone()
+	if err := a.stop(); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("stop says %v", err)
+	}
+	if got := debug.SetMemoryLimit(-1); got != math.MaxInt64 {
+		t.Errorf("the limit is %d", got)
+	}
+}

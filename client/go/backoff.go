@@ -1,0 +1,21 @@
+package memgov
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	shortestBackoff = 100 * time.Millisecond
+	longestBackoff  = time.Second
+)
+
+// backoff is the time between two tries: it doubles from the shortest to the longest. The zero value starts anew.
+type backoff time.Duration
+
+// next returns how long to wait now: from half the time on, so that the processes of a node do not all come back at once.
+func (b *backoff) next() time.Duration {
+	d := min(max(2*time.Duration(*b), shortestBackoff), longestBackoff)
+	*b = backoff(d)
+	return d/2 + rand.N(d/2)
+}
