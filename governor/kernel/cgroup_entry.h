@@ -28,7 +28,8 @@ struct CgroupTree::Entry {
 
   core::Duration usage_every = kUsageEvery;
   core::Duration stat_every = kStatEvery;
-  std::optional<core::Instant> read_at;       // of usage
+  std::optional<core::Instant> read_at;  // usage
+  std::optional<core::Instant> stat_read_at;
   std::optional<core::Instant> slow_read_at;  // limit, memory.high, events
   core::Instant next_usage;                   // the epoch: at once, the first reading is still to come
   core::Instant next_stat;

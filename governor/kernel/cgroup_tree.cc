@@ -101,10 +101,12 @@ void CgroupTree::SetCadence(const core::SetCadence& cadence) {
   const Duration usage_every = std::clamp(cadence.usage_every, kFastest, kLimitEvery);
   const Duration stat_every = std::clamp(cadence.stat_every, usage_every, kSlowestStat);
   if (usage_every == entry->usage_every && stat_every == entry->stat_every) return;
-  if (entry->next_usage != Instant() && entry->read_at.has_value()) {
-    if (usage_every != entry->usage_every) entry->next_usage = *entry->read_at + usage_every;
-    if (stat_every != entry->stat_every)
-      entry->next_stat = std::min(entry->next_stat, *entry->read_at + stat_every);
+  const bool began = entry->next_usage != Instant();  // otherwise the first reading is still due at once
+  if (began && usage_every != entry->usage_every && entry->read_at.has_value()) {
+    entry->next_usage = *entry->read_at + usage_every;
+  }
+  if (began && stat_every != entry->stat_every && entry->stat_read_at.has_value()) {
+    entry->next_stat = *entry->stat_read_at + stat_every;
   }
   entry->usage_every = usage_every;
   entry->stat_every = stat_every;
@@ -146,6 +148,7 @@ bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, core::Snaps
     budget_.most = std::min(budget_.most, budget_.kept / 4 * 3);
   }
   entry.read_at = now;
+  if (with_stat) entry.stat_read_at = now;
   if (!usage.value.has_value()) return true;
   const bool changed = *usage.value != entry.usage;
   entry.usage = *usage.value;

@@ -25,8 +25,6 @@
 namespace memgov::kernel {
 namespace {
 
-constexpr std::chrono::seconds kLongestLockWait(5);
-
 std::ptrdiff_t ThreadCount() {
   std::error_code error;
   const std::filesystem::directory_iterator tasks("/proc/self/task", error);
@@ -34,7 +32,7 @@ std::ptrdiff_t ThreadCount() {
 }
 
 // One open file description, shared with the guard by the fork: the lock ends when both have ended.
-absl::StatusOr<UniqueFd> TakeLock(const std::string& state_file) {
+absl::StatusOr<UniqueFd> TakeLock(const std::string& state_file, std::chrono::milliseconds longest) {
   const std::string file = state_file + ".lock";
   const std::string directory = ParentPath(file);
   if (!directory.empty() && ::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
@@ -42,7 +40,7 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& state_file) {
   }
   UniqueFd lock(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", file));
-  const auto give_up = std::chrono::steady_clock::now() + kLongestLockWait;
+  const auto give_up = std::chrono::steady_clock::now() + longest;
   while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
       return absl::ErrnoToStatus(errno, absl::StrCat("locking ", file));
@@ -116,11 +114,12 @@ bool Guard::Running() {
   return pid_ > 0;
 }
 
-absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file) {
+absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file,
+                                 std::chrono::milliseconds lock_wait) {
   if (ThreadCount() != 1) {
     return absl::FailedPreconditionError("the guard must be started before any thread");
   }
-  auto lock = TakeLock(state_file);
+  auto lock = TakeLock(state_file, lock_wait);
   if (!lock.ok()) return lock.status();
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "making the guard's pipe");

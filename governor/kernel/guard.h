@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -32,7 +33,8 @@ class Guard {
   bool Running();
 
  private:
-  friend absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file);
+  friend absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file,
+                                          std::chrono::milliseconds lock_wait);
   Guard(pid_t pid, UniqueFd pipe, UniqueFd lock);
 
   void Finish();
@@ -43,8 +45,9 @@ class Guard {
 };
 
 // Forks. FailedPrecondition when this process has more than one thread already (a forked copy of locked
-// mutexes could hang), or when another daemon holds the lock for longer than 5 s. Call it before any thread,
-// after OomScoreAdjust (the guard inherits that).
-absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file);
+// mutexes could hang), or when another daemon holds the lock for longer than `lock_wait`. Call it before any
+// thread, after OomScoreAdjust (the guard inherits that).
+absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file,
+                                 std::chrono::milliseconds lock_wait = std::chrono::seconds(5));
 
 }  // namespace memgov::kernel

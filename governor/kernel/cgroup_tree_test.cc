@@ -1,0 +1,484 @@
+#include "governor/kernel/cgroup_tree.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "governor/kernel/test_cgroups.h"
+#include "gtest/gtest.h"
+
+namespace memgov::kernel {
+namespace {
+
+using core::CgroupId;
+using core::kMiB;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr core::Instant kStart(std::chrono::hours(100));
+
+std::vector<std::string> Paths(const core::Snapshot& snapshot) {
+  std::vector<std::string> paths;
+  for (const core::CgroupAppeared& cgroup : snapshot.appeared) paths.push_back(cgroup.path);
+  return paths;
+}
+
+CgroupId IdOf(const CgroupTree& tree, const std::string& path) {
+  const auto id = tree.Innermost(path);
+  EXPECT_TRUE(id.has_value() && tree.PathOf(*id) == path) << path;
+  return id.value_or(CgroupId{});
+}
+
+core::Snapshot Scan(CgroupTree& tree) {
+  core::Snapshot snapshot;
+  tree.Scan(&snapshot);
+  return snapshot;
+}
+
+core::Snapshot Collect(CgroupTree& tree, core::Instant now) {
+  core::Snapshot snapshot;
+  tree.CollectDue(now, &snapshot);
+  return snapshot;
+}
+
+class CgroupTreeTest : public testing::TestWithParam<MemoryVersion> {
+ protected:
+  FakeHierarchy fake_{GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Versions, CgroupTreeTest, testing::Values(MemoryVersion::kV1, MemoryVersion::kV2),
+                         [](const auto& test) { return test.param == MemoryVersion::kV1 ? "V1" : "V2"; });
+
+// --- who is there
+// ---------------------------------------------------------------------------------------------
+
+TEST_P(CgroupTreeTest, NamesParentsBeforeChildrenAndVanishesChildrenFirst) {
+  fake_.Add("/a/b/c");
+  fake_.Add("/d");
+  CgroupTree tree(fake_.layout(), {"/"});
+  const core::Snapshot first = Scan(tree);
+  EXPECT_THAT(Paths(first), ElementsAre("/a", "/a/b", "/a/b/c", "/d"));
+  EXPECT_EQ(first.appeared[0].parent, core::kNodeId);
+  EXPECT_EQ(first.appeared[1].parent, first.appeared[0].id);
+  EXPECT_EQ(first.appeared[2].parent, first.appeared[1].id);
+  EXPECT_EQ(first.appeared[3].parent, core::kNodeId);
+  EXPECT_EQ(first.appeared[0].has_brake, GetParam() == MemoryVersion::kV2);
+  EXPECT_EQ(tree.size(), 4U);
+
+  fake_.Remove("/a");
+  const core::Snapshot second = Scan(tree);
+  EXPECT_THAT(second.appeared, IsEmpty());
+  EXPECT_THAT(second.vanished, ElementsAre(first.appeared[2].id, first.appeared[1].id, first.appeared[0].id));
+  EXPECT_EQ(tree.size(), 1U);
+  EXPECT_EQ(tree.PathOf(first.appeared[0].id), "");
+}
+
+TEST_P(CgroupTreeTest, TracksARootItselfAndNothingBesideIt) {
+  fake_.Add("/a/b");
+  fake_.Add("/ab");
+  CgroupTree tree(fake_.layout(), {"/a/b/", "/a"});
+  const core::Snapshot snapshot = Scan(tree);
+  EXPECT_THAT(Paths(snapshot), ElementsAre("/a", "/a/b"));
+
+  CgroupTree inner(fake_.layout(), {"/a/b"});
+  const core::Snapshot below = Scan(inner);
+  ASSERT_THAT(Paths(below), ElementsAre("/a/b"));
+  EXPECT_EQ(below.appeared[0].parent, core::kNodeId);  // "/a" is not tracked
+}
+
+TEST_P(CgroupTreeTest, WaitsForARootThatDoesNotExistYet) {
+  CgroupTree tree(fake_.layout(), {"/a/b"});
+  EXPECT_THAT(Scan(tree).appeared, IsEmpty());
+  EXPECT_FALSE(tree.ReadInotify());
+  fake_.Add("/a");
+  EXPECT_TRUE(tree.ReadInotify());
+  EXPECT_THAT(Scan(tree).appeared, IsEmpty());
+  EXPECT_FALSE(tree.ReadInotify());
+  fake_.Add("/a/b");
+  EXPECT_TRUE(tree.ReadInotify());
+  EXPECT_THAT(Paths(Scan(tree)), ElementsAre("/a/b"));
+}
+
+TEST_P(CgroupTreeTest, InotifyTellsOfNewCgroupsButNotOfFiles) {
+  fake_.Add("/a/b");
+  CgroupTree tree(fake_.layout(), {"/"});
+  EXPECT_TRUE(tree.rescan_needed());  // nothing was scanned yet
+  Scan(tree);
+  ASSERT_GE(tree.inotify_fd(), 0);
+  WriteFile(fake_.Directory("/a/b/some.file"), "x");
+  EXPECT_FALSE(tree.ReadInotify());
+  fake_.Add("/a/b/c");
+  EXPECT_TRUE(tree.ReadInotify());
+  EXPECT_TRUE(tree.rescan_needed());
+  EXPECT_THAT(Paths(Scan(tree)), ElementsAre("/a/b/c"));
+  EXPECT_FALSE(tree.rescan_needed());
+}
+
+TEST_P(CgroupTreeTest, AScanAloneFindsAChildOfALeaf) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  fake_.Add("/a/b");
+  EXPECT_THAT(Paths(Scan(tree)), ElementsAre("/a/b"));
+}
+
+TEST_P(CgroupTreeTest, ASuccessorOfTheSameNameIsANewCgroup) {
+  fake_.Add("/a/b");
+  CgroupTree tree(fake_.layout(), {"/"});
+  const core::Snapshot first = Scan(tree);
+  // Keeps the old inode numbers in use, as the kernel's are for ever.
+  std::filesystem::rename(fake_.Directory("/a"), fake_.layout().memory_mount + ".old");
+  fake_.Add("/a/b");
+  const core::Snapshot second = Scan(tree);
+  EXPECT_THAT(second.vanished, ElementsAre(first.appeared[1].id, first.appeared[0].id));
+  ASSERT_THAT(Paths(second), ElementsAre("/a", "/a/b"));
+  EXPECT_EQ(second.appeared[1].parent, second.appeared[0].id);
+  EXPECT_GT(second.appeared[0].id, first.appeared[1].id);
+  std::filesystem::remove_all(fake_.layout().memory_mount + ".old");
+}
+
+TEST_P(CgroupTreeTest, ACgroupWithoutTheControllerIsNotTrackedUntilItHasIt) {
+  std::filesystem::create_directories(fake_.Directory("/a/b"));
+  CgroupTree tree(fake_.layout(), {"/"});
+  EXPECT_THAT(Scan(tree).appeared, IsEmpty());
+  fake_.SetUsage("/a", 0);
+  EXPECT_THAT(Paths(Scan(tree)), ElementsAre("/a"));
+}
+
+TEST_P(CgroupTreeTest, InnermostIsTheDeepestKnownOne) {
+  fake_.Add("/a/b");
+  CgroupTree tree(fake_.layout(), {"/a"});
+  Scan(tree);
+  EXPECT_EQ(tree.PathOf(*tree.Innermost("/a")), "/a");
+  EXPECT_EQ(tree.PathOf(*tree.Innermost("/a/b")), "/a/b");
+  EXPECT_EQ(tree.PathOf(*tree.Innermost("/a/b/c/d")), "/a/b");
+  EXPECT_EQ(tree.PathOf(*tree.Innermost("/a/x")), "/a");
+  for (const char* outside : {"/", "/ab", "/b", "", "a", "/a/../b", "/../a", "/a/./b"}) {
+    EXPECT_EQ(tree.Innermost(outside), std::nullopt) << outside;
+  }
+}
+
+TEST_P(CgroupTreeTest, TheNodeStandsForTheHierarchysOwnRoot) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  EXPECT_EQ(tree.Innermost("/"), core::kNodeId);
+  EXPECT_EQ(tree.PathOf(core::kNodeId), "/");
+  EXPECT_EQ(tree.Innermost("/not-scanned"), std::nullopt);  // it may have a limit of its own: scan first
+}
+
+// --- what they hold
+// -------------------------------------------------------------------------------------------
+
+TEST_P(CgroupTreeTest, ASampleHasWhatTheFilesSay) {
+  fake_.Add("/a", 10 * kMiB);
+  fake_.SetLimit("/a", absl::StrCat(100 * kMiB, "\n"));
+  fake_.SetOomKills("/a", 3);
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  const core::Snapshot snapshot = Collect(tree, kStart);
+  ASSERT_THAT(snapshot.samples, SizeIs(1));
+  const core::CgroupSample& sample = snapshot.samples[0];
+  EXPECT_EQ(sample.id, IdOf(tree, "/a"));
+  EXPECT_EQ(sample.taken_at, kStart);
+  EXPECT_EQ(sample.usage, 10 * kMiB);
+  EXPECT_EQ(sample.limit, 100 * kMiB);
+  EXPECT_EQ(sample.memory_high, std::nullopt);
+  EXPECT_EQ(sample.oom_kills, 3U);
+  ASSERT_TRUE(sample.stat.has_value());
+  EXPECT_EQ(sample.stat->anon, kMiB);
+  EXPECT_FALSE(sample.pressure.has_value());
+}
+
+TEST_P(CgroupTreeTest, ReadsPressureFromItsOwnTree) {
+  fake_.Add("/a");
+  CgroupLayout layout = fake_.layout();
+  layout.pressure_mount = fake_.Directory("/psi");
+  std::filesystem::create_directories(fake_.Directory("/psi/a"));
+  CgroupTree tree(layout, {"/a"});
+  Scan(tree);
+  EXPECT_FALSE(Collect(tree, kStart).samples[0].pressure.has_value());
+  WriteFile(fake_.Directory("/psi/a/memory.pressure"), "some avg10=0 total=5\nfull avg10=0 total=4\n");
+  core::Snapshot snapshot;
+  EXPECT_TRUE(tree.Sample(IdOf(tree, "/a"), kStart, true, &snapshot));
+  ASSERT_TRUE(snapshot.samples[0].pressure.has_value());
+  EXPECT_EQ(snapshot.samples[0].pressure->some_us, 5U);
+}
+
+TEST_P(CgroupTreeTest, AMissingOrBrokenFileLeavesItsPartAbsent) {
+  fake_.Add("/a", 5 * kMiB);
+  fake_.SetLimit("/a", "garbage");
+  WriteFile(fake_.Directory("/a/memory.stat"), "anon 1\n");
+  std::filesystem::remove(fake_.Directory("/a/memory.events"));
+  std::filesystem::remove(fake_.Directory("/a/memory.oom_control"));
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  const core::Snapshot snapshot = Collect(tree, kStart);
+  ASSERT_THAT(snapshot.samples, SizeIs(1));
+  EXPECT_EQ(snapshot.samples[0].usage, 5 * kMiB);
+  EXPECT_EQ(snapshot.samples[0].limit, std::nullopt);
+  EXPECT_FALSE(snapshot.samples[0].stat.has_value());
+  EXPECT_EQ(snapshot.samples[0].oom_kills, 0U);
+}
+
+TEST_P(CgroupTreeTest, BrokenUsageGivesNoSampleAndIsTriedAgain) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  WriteFile(
+      fake_.Directory(GetParam() == MemoryVersion::kV1 ? "/a/memory.usage_in_bytes" : "/a/memory.current"),
+      "lots\n");
+  core::Snapshot snapshot;
+  EXPECT_TRUE(tree.Sample(IdOf(tree, "/a"), kStart, false, &snapshot));
+  EXPECT_THAT(snapshot.samples, IsEmpty());
+  fake_.SetUsage("/a", 7);
+  EXPECT_TRUE(tree.Sample(IdOf(tree, "/a"), kStart, false, &snapshot));
+  ASSERT_THAT(snapshot.samples, SizeIs(1));
+}
+
+TEST_P(CgroupTreeTest, ASecondReadingReplacesTheFirstAndKeepsItsStat) {
+  fake_.Add("/a", 1);
+  fake_.Add("/b", 2);
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  core::Snapshot snapshot = Collect(tree, kStart);
+  ASSERT_THAT(snapshot.samples, SizeIs(2));
+  fake_.SetUsage("/a", 3);
+  EXPECT_TRUE(tree.Sample(IdOf(tree, "/a"), kStart + milliseconds(1), false, &snapshot));
+  ASSERT_THAT(snapshot.samples, SizeIs(2));
+  EXPECT_EQ(snapshot.samples[0].usage, 3);
+  EXPECT_EQ(snapshot.samples[0].taken_at, kStart + milliseconds(1));
+  EXPECT_TRUE(snapshot.samples[0].stat.has_value());
+}
+
+TEST_P(CgroupTreeTest, AnUnknownIdIsNoSample) {
+  CgroupTree tree(fake_.layout(), {"/"});
+  core::Snapshot snapshot;
+  EXPECT_FALSE(tree.Sample(CgroupId{77}, kStart, true, &snapshot));
+  EXPECT_FALSE(tree.Sample(core::kNodeId, kStart, true, &snapshot));
+  tree.SetCadence({.cgroup = CgroupId{77}, .usage_every = seconds(1), .stat_every = seconds(1)});
+  EXPECT_EQ(tree.NextDue(), std::nullopt);
+}
+
+TEST_P(CgroupTreeTest, AGoneCgroupIsReadNoMoreAndAsksForAScan) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  const CgroupId id = IdOf(tree, "/a");
+  fake_.Remove("/a");
+  EXPECT_THAT(Collect(tree, kStart).samples, IsEmpty());
+  EXPECT_TRUE(tree.rescan_needed());
+  EXPECT_EQ(tree.NextDue(), std::nullopt);
+  fake_.Add("/a");  // the name lives again, but not the id
+  core::Snapshot snapshot;
+  EXPECT_FALSE(tree.Sample(id, kStart, true, &snapshot));
+  const core::Snapshot scanned = Scan(tree);
+  EXPECT_THAT(scanned.vanished, ElementsAre(id));
+  EXPECT_THAT(Paths(scanned), ElementsAre("/a"));
+  EXPECT_NE(IdOf(tree, "/a"), id);
+}
+
+// --- when
+// -----------------------------------------------------------------------------------------------------
+
+TEST_P(CgroupTreeTest, ReadsUsageEverySecondAndStatEveryTen) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  Collect(tree, kStart);
+  std::vector<core::Instant> usage;
+  std::vector<core::Instant> stat;
+  for (auto next = tree.NextDue(); *next <= kStart + seconds(40); next = tree.NextDue()) {
+    const core::Snapshot snapshot = Collect(tree, *next);
+    ASSERT_THAT(snapshot.samples, SizeIs(1));
+    ASSERT_GT(*tree.NextDue(), *next);
+    usage.push_back(*next);
+    if (snapshot.samples[0].stat.has_value()) stat.push_back(*next);
+  }
+  EXPECT_GE(usage.size(), 40U);
+  EXPECT_LE(usage.size(), 44U);  // a stat between two seconds brings usage with it
+  ASSERT_EQ(stat.size(), 4U);
+  for (std::size_t i = 1; i < stat.size(); ++i) EXPECT_EQ(stat[i] - stat[i - 1], seconds(10));
+}
+
+TEST_P(CgroupTreeTest, SpreadsManyCgroupsOverThePeriod) {
+  for (int i = 0; i < 300; ++i) fake_.Add(absl::StrCat("/c", i));
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  EXPECT_THAT(Collect(tree, kStart).samples, SizeIs(300));
+  std::array<std::size_t, 10> tenth{};
+  for (std::size_t i = 0; i < 100; ++i) {
+    const std::size_t due = Collect(tree, kStart + milliseconds(10) * (i + 1)).samples.size();
+    EXPECT_LE(due, 10U) << i;
+    tenth[i / 10] += due;
+  }
+  for (const std::size_t due : tenth) EXPECT_NEAR(static_cast<double>(due), 30, 8);
+}
+
+TEST_P(CgroupTreeTest, WhatFallsDueWithinAMillisecondIsTakenTogether) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  Collect(tree, kStart);
+  const core::Instant due = *tree.NextDue();
+  EXPECT_THAT(Collect(tree, due - milliseconds(2)).samples, IsEmpty());
+  EXPECT_THAT(Collect(tree, due - milliseconds(1)).samples, SizeIs(1));
+  EXPECT_THAT(Collect(tree, due).samples, IsEmpty());
+}
+
+TEST_P(CgroupTreeTest, ALateLoopReadsOnceAndKeepsTheRhythm) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  Collect(tree, kStart);
+  const core::Instant due = *tree.NextDue();
+  EXPECT_THAT(Collect(tree, due + seconds(60)).samples, SizeIs(1));
+  EXPECT_THAT(Collect(tree, due + seconds(60)).samples, IsEmpty());
+  EXPECT_LE(*tree.NextDue(), due + seconds(61));
+}
+
+TEST_P(CgroupTreeTest, ANewCadenceTakesEffectFromTheLastReading) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  const CgroupId id = IdOf(tree, "/a");
+  Collect(tree, kStart);
+  tree.SetCadence({.cgroup = id, .usage_every = milliseconds(10), .stat_every = milliseconds(100)});
+  int usage = 0;
+  int stat = 0;
+  for (core::Instant now = kStart; now <= kStart + seconds(1); now += milliseconds(5)) {
+    for (const core::CgroupSample& sample : Collect(tree, now).samples) {
+      ++usage;
+      stat += sample.stat.has_value() ? 1 : 0;
+    }
+  }
+  EXPECT_NEAR(usage, 100, 2);
+  EXPECT_NEAR(stat, 10, 1);
+  tree.SetCadence({.cgroup = id, .usage_every = seconds(1), .stat_every = seconds(10)});
+  EXPECT_GT(*tree.NextDue(), kStart + milliseconds(1900));
+}
+
+TEST_P(CgroupTreeTest, TheSameCadenceAgainChangesNothing) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  Collect(tree, kStart);
+  const auto due = tree.NextDue();
+  tree.SetCadence({.cgroup = IdOf(tree, "/a"),
+                   .usage_every = CgroupTree::kUsageEvery,
+                   .stat_every = CgroupTree::kStatEvery});
+  EXPECT_EQ(tree.NextDue(), due);
+}
+
+TEST_P(CgroupTreeTest, AnAbsurdCadenceIsHeldWithinBounds) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  Collect(tree, kStart);
+  tree.SetCadence({.cgroup = IdOf(tree, "/a"), .usage_every = seconds(-1), .stat_every = core::Duration(0)});
+  for (core::Instant now = kStart; now < kStart + milliseconds(50); now += milliseconds(1)) {
+    EXPECT_LE(Collect(tree, now).samples.size(), 1U);
+    EXPECT_GT(*tree.NextDue(), now);
+  }
+  tree.SetCadence({.cgroup = IdOf(tree, "/a"),
+                   .usage_every = core::Duration::max(),
+                   .stat_every = core::Duration::max()});
+  EXPECT_LE(*tree.NextDue(), kStart + seconds(2));
+}
+
+TEST_P(CgroupTreeTest, AChangedLimitIsNoticedWithinASecondAtAnyCadence) {
+  fake_.Add("/a");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  for (const milliseconds every :
+       {milliseconds(10), milliseconds(300), milliseconds(700), milliseconds(1000)}) {
+    const core::Instant start = kStart + every * 1000;
+    fake_.SetLimit("/a", absl::StrCat(100 * kMiB, "\n"));
+    Collect(tree, start);
+    tree.SetCadence({.cgroup = IdOf(tree, "/a"), .usage_every = every, .stat_every = std::chrono::hours(1)});
+    core::Snapshot all = Collect(tree, start + milliseconds(1));
+    fake_.SetLimit("/a", absl::StrCat(50 * kMiB, "\n"));
+    std::optional<core::Bytes> limit;
+    for (core::Instant now = start; now <= start + seconds(1) + milliseconds(2); now += milliseconds(1)) {
+      for (const core::CgroupSample& sample : Collect(tree, now).samples) limit = sample.limit;
+    }
+    EXPECT_EQ(limit, 50 * kMiB) << every.count();
+  }
+}
+
+TEST_P(CgroupTreeTest, AKillIsSeenWithTheUsageThatFell) {
+  fake_.Add("/a", 100);
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  Collect(tree, kStart);
+  fake_.SetOomKills("/a", 1);
+  fake_.SetUsage("/a", 10);
+  core::Snapshot snapshot;
+  EXPECT_TRUE(tree.Sample(IdOf(tree, "/a"), kStart + milliseconds(10), false, &snapshot));
+  EXPECT_EQ(snapshot.samples[0].oom_kills, 1U);
+}
+
+// --- when descriptors are short
+// -------------------------------------------------------------------------------
+
+// Leaves this process `free` descriptors while it lives.
+class ShortOfDescriptors {
+ public:
+  explicit ShortOfDescriptors(std::size_t free) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit low{.rlim_cur = 128, .rlim_max = before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &low);
+    for (UniqueFd fd(::open("/dev/null", O_RDONLY)); fd; fd.reset(::open("/dev/null", O_RDONLY))) {
+      taken_.push_back(std::move(fd));
+    }
+    taken_.resize(taken_.size() - free);
+  }
+  ~ShortOfDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+  std::vector<UniqueFd> taken_;
+};
+
+TEST_P(CgroupTreeTest, WithoutDescriptorsToKeepItReadsAllTheSame) {
+  for (int i = 0; i < 30; ++i) fake_.Add(absl::StrCat("/c", i), i);
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  const ShortOfDescriptors squeeze(5);
+  std::map<CgroupId, core::Bytes> seen;
+  for (int round = 0; round < 5; ++round) {
+    for (const core::CgroupSample& sample : Collect(tree, kStart + seconds(round)).samples) {
+      seen[sample.id] = sample.usage;
+    }
+  }
+  EXPECT_EQ(seen.size(), 30U);
+  for (const auto& [id, usage] : seen) EXPECT_EQ(tree.PathOf(id), absl::StrCat("/c", usage));
+  EXPECT_THAT(absl::StrCat(testing::PrintToString(tree.degraded())), HasSubstr("RLIMIT_NOFILE"));
+}
+
+TEST_P(CgroupTreeTest, ADirectoryThatCannotBeListedHasNotVanished) {
+  fake_.Add("/a/b");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  {
+    const ShortOfDescriptors squeeze(0);
+    const core::Snapshot snapshot = Scan(tree);
+    EXPECT_THAT(snapshot.vanished, IsEmpty());
+    EXPECT_TRUE(tree.rescan_needed());
+    EXPECT_THAT(tree.degraded(), testing::Contains(HasSubstr("could not be listed")));
+  }
+  EXPECT_THAT(Scan(tree).vanished, IsEmpty());
+  EXPECT_THAT(tree.degraded(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace memgov::kernel

@@ -1,0 +1,142 @@
+#include "governor/kernel/guard.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "governor/kernel/brake_state.h"
+#include "governor/kernel/test_cgroups.h"
+#include "gtest/gtest.h"
+
+namespace memgov::kernel {
+namespace {
+
+using core::kMiB;
+
+// ThreadSanitizer's own thread makes every process a threaded one.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kThreadedByItself = true;
+#else
+constexpr bool kThreadedByItself = false;
+#endif
+
+class GuardTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kThreadedByItself) GTEST_SKIP() << "ThreadSanitizer starts a thread; the guard forks before any";
+    fake_.Add("/a");
+    std::filesystem::create_directory(fake_.Directory("/run"));
+  }
+
+  // Runs `life` as another process that starts a guard, brakes "/a", and tells us so; its pid.
+  template <typename Life>
+  pid_t Daemon(Life life) {
+    int told[2];
+    EXPECT_EQ(::pipe(told), 0);
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      ::close(told[0]);
+      auto guard = StartGuard(fake_.layout(), state_);
+      if (!guard.ok()) ::_exit(9);
+      const core::Bytes high = 64 * kMiB;
+      if (!StoreBrakeState(state_, {{.path = "/a", .value = high}}).ok()) ::_exit(8);
+      if (!WriteHigh(fake_.layout(), "/a", high).ok()) ::_exit(7);
+      if (::write(told[1], "x", 1) != 1) ::_exit(6);
+      ::close(told[1]);
+      life(*guard);
+      ::_exit(0);
+    }
+    ::close(told[1]);
+    char ready = 0;
+    EXPECT_EQ(::read(told[0], &ready, 1), 1) << "the daemon did not start";
+    ::close(told[0]);
+    return pid;
+  }
+  bool BecomesMax() {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (ReadFile(fake_.Directory("/a/memory.high")) != "max\n") {
+      if (std::chrono::steady_clock::now() > give_up) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
+  }
+
+  FakeHierarchy fake_{MemoryVersion::kV2};
+  const std::string state_ = fake_.Directory("/run/brake.state");
+};
+
+TEST_F(GuardTest, LetsGoWhenTheDaemonIsKilled) {
+  const pid_t daemon = Daemon([](Guard&) { ::pause(); });
+  EXPECT_EQ(ReadFile(fake_.Directory("/a/memory.high")), absl::StrCat(64 * kMiB, "\n"));
+  ::kill(daemon, SIGKILL);
+  ::waitpid(daemon, nullptr, 0);
+  EXPECT_TRUE(BecomesMax());
+}
+
+TEST_F(GuardTest, ASuccessorWaitsForTheOldGuardAndFindsAllRestored) {
+  const pid_t daemon = Daemon([](Guard&) { ::pause(); });
+  ::kill(daemon, SIGKILL);
+  ::waitpid(daemon, nullptr, 0);
+  const auto guard = StartGuard(fake_.layout(), state_);
+  ASSERT_TRUE(guard.ok()) << guard.status();
+  EXPECT_EQ(ReadFile(fake_.Directory("/a/memory.high")), "max\n");
+  EXPECT_FALSE(std::filesystem::exists(state_));
+}
+
+TEST_F(GuardTest, OutlivesTheSignalsOfAServiceManager) {
+  auto guard = StartGuard(fake_.layout(), state_);
+  ASSERT_TRUE(guard.ok()) << guard.status();
+  // The handlers are set once it has taken its name.
+  const std::string name = absl::StrCat("/proc/", guard->pid(), "/comm");
+  while (ReadFile(name) != "memgov-guard\n" && guard->Running()) ::usleep(1000);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE})
+    EXPECT_EQ(::kill(guard->pid(), signal), 0);
+  EXPECT_TRUE(guard->Running());
+}
+
+TEST_F(GuardTest, LeavesNoZombieAndNoLock) {
+  pid_t pid = 0;
+  {
+    const auto guard = StartGuard(fake_.layout(), state_);
+    ASSERT_TRUE(guard.ok()) << guard.status();
+    pid = guard->pid();
+  }
+  EXPECT_EQ(::kill(pid, 0), -1);
+  EXPECT_EQ(errno, ESRCH);
+  EXPECT_TRUE(StartGuard(fake_.layout(), state_).ok());
+}
+
+TEST_F(GuardTest, SaysWhenItHasDied) {
+  auto guard = StartGuard(fake_.layout(), state_);
+  ASSERT_TRUE(guard.ok()) << guard.status();
+  EXPECT_TRUE(guard->Running());
+  ::kill(guard->pid(), SIGKILL);
+  while (guard->Running()) ::usleep(1000);
+  EXPECT_EQ(guard->pid(), -1);
+}
+
+TEST_F(GuardTest, RefusesToForkAThreadedProcess) {
+  std::atomic<bool> end = false;
+  std::thread other([&end] { end.wait(false); });
+  const auto guard = StartGuard(fake_.layout(), state_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(guard.status())) << guard.status();
+  end = true;
+  end.notify_all();
+  other.join();
+}
+
+TEST_F(GuardTest, TwoDaemonsCannotShareAStateFile) {
+  const auto first = StartGuard(fake_.layout(), state_);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = StartGuard(fake_.layout(), state_, std::chrono::milliseconds(50));
+  EXPECT_TRUE(absl::IsFailedPrecondition(second.status())) << second.status();
+}
+
+}  // namespace
+}  // namespace memgov::kernel
