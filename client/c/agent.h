@@ -10,6 +10,10 @@
 
 #include "client/c/session.h"
 
+/* Bytes that are read at once. Small, so that even if they are full of directives that must be declined (9
+ * bytes each at least), the outcomes (at most 130) fit into the outbox; then it is flushed. */
+enum { MG_READ_BYTES = 1024 };
+
 typedef struct mg_agent {
   /* Constant while the thread runs. */
   char socket[108];
@@ -31,7 +35,7 @@ typedef struct mg_agent {
   uint64_t backoff_ns;
   uint64_t random;
   char last_reason[256]; /* of not being connected; said once, not with each attempt */
-  uint8_t buffer[16 * 1024];
+  uint8_t buffer[MG_READ_BYTES];
 } mg_agent;
 
 /* Once, of a zeroed agent. */

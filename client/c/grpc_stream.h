@@ -22,7 +22,7 @@ extern "C" {
 
 enum {
   MG_MESSAGE_MAX = 16 * 1024, /* the longest message that we accept */
-  MG_OUTBOX_BYTES = 8 * 1024  /* messages that wait to be sent, with their prefixes */
+  MG_OUTBOX_BYTES = 16 * 1024 /* messages that wait to be sent, with their prefixes */
 };
 
 typedef struct mg_grpc_stream {

@@ -124,8 +124,8 @@ mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive,
   const mg_process begin = mg_process_read(levers->statm_fd);
   const uint64_t begin_cpu_ns = mg_clock_ns(CLOCK_THREAD_CPUTIME_ID);
   outcome.before_bytes = begin.resident_bytes;
-  const uint64_t waited_ms = (begin.now_ns - received_ns) / MG_NS_PER_MS;
-  if (directive->deadline_ms != 0 && waited_ms >= directive->deadline_ms) {
+  const uint64_t deadline_ns = received_ns + (uint64_t)directive->deadline_ms * MG_NS_PER_MS;
+  if (directive->deadline_ms != 0 && begin.now_ns >= deadline_ns) {
     decline(&outcome, "the deadline of %u ms had passed before it could begin", directive->deadline_ms);
   } else {
     switch (directive->action) {

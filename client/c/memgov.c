@@ -13,7 +13,7 @@
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t g_stopped = PTHREAD_COND_INITIALIZER; /* signalled when g_running becomes false */
 static unsigned g_starts;
-static bool g_running; /* the agent's thread exists; with g_starts == 0: it is being stopped */
+static bool g_running;  /* the agent's thread exists; with g_starts == 0: it is being stopped */
 static bool g_prepared; /* g_agent is initialised and fork() is handled */
 static mg_agent g_agent;
 

@@ -162,13 +162,13 @@ bool mg_session_carry_out_one(mg_session* session) {
 
 bool mg_session_tick(mg_session* session, uint64_t now_ns) {
   mg_grpc_stream* stream = &session->stream;
-  if (!session->welcomed && now_ns - session->began_at_ns >= kWelcomeWithinNs) {
+  if (!session->welcomed && now_ns >= session->began_at_ns + kWelcomeWithinNs) {
     fail(session, "the governor did not welcome us within 5 s");
-  } else if (session->leaving_at_ns != 0 && now_ns - session->leaving_at_ns >= kLeaveWithinNs) {
+  } else if (session->leaving_at_ns != 0 && now_ns >= session->leaving_at_ns + kLeaveWithinNs) {
     fail(session, "the governor is going away");
   } else if (!mg_grpc_backlog(stream)) {
     session->progress_ns = now_ns;
-  } else if (now_ns - session->progress_ns >= kStalledAfterNs) {
+  } else if (now_ns >= session->progress_ns + kStalledAfterNs) {
     fail(session, "the governor has read nothing for 10 s");
   }
   if (stream->closed) return false;
