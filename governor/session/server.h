@@ -65,10 +65,10 @@ class SessionServer {
   };
 
   struct Options {
-    std::string version = "memgovd";      // Welcome.governor
-    std::function<core::Instant()> now;   // stamps received_at; any thread
-    std::size_t max_connections = 20000;  // of all containers together
-    std::size_t max_per_container = 64;   // of one container (of one cgroup outside of containers)
+    std::string version = "memgovd";               // Welcome.governor
+    std::function<core::Instant()> now = nullptr;  // stamps received_at; any thread
+    std::size_t max_connections = 20000;           // of all containers together
+    std::size_t max_per_container = 64;            // of one container (of one cgroup outside of containers)
     core::Duration hello_within = std::chrono::seconds(5);  // from the start of the stream to Hello, and
                                                             // from the connection to the start of the stream
     core::Duration linger =

@@ -1,0 +1,297 @@
+// Clients that lie, hang, flood and die: each gets its reason if it listens, and hurts nobody else.
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <string>
+
+#include "governor/session/intake.h"
+#include "governor/session/registry.h"
+#include "governor/session/server.h"
+#include "governor/session/server_test_support.h"
+
+namespace memgov::session {
+namespace {
+
+using grpc::StatusCode;
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+
+class HostileTest : public ServerTest {
+ protected:
+  void ExpectInvalid(Client& client, const std::string& message) {
+    const grpc::Status status = client.Status();
+    EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), HasSubstr(message));
+  }
+
+  // Whether a client can still be served.
+  void ExpectServing() {
+    Client client(*server_);
+    const core::ClientId id = AttachAndWelcome(client);
+    EXPECT_TRUE(server_->Send(Directive(id, 1'000'000), ""));
+    EXPECT_EQ(client.Read()->directive().id(), 1'000'000u);
+  }
+
+  // Blocks until the server has closed the connection.
+  static bool ClosedByServer(int fd) {
+    pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
+    char buffer[4096];
+    while (::poll(&entry, 1, 60'000) == 1) {
+      const ssize_t n = ::read(fd, buffer, sizeof buffer);
+      if (n == 0 || (n < 0 && errno == ECONNRESET)) return true;
+    }
+    return false;
+  }
+};
+
+TEST_F(HostileTest, NoHelloInTime) {
+  StartServer({.hello_within = milliseconds(50)});
+  Client client(*server_);
+  client.Attach();
+  ExpectInvalid(client, "no hello in time");
+}
+
+TEST_F(HostileTest, SomethingElseBeforeHello) {
+  StartServer();
+  Client client(*server_);
+  client.Attach().Report(1);
+  ExpectInvalid(client, "the first message must be hello");
+}
+
+TEST_F(HostileTest, TwoHellos) {
+  StartServer();
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  client.Hello();
+  ExpectInvalid(client, "hello: a second one");
+  EXPECT_THAT(recorder_.WaitForDetached(id), HasSubstr("hello: a second one"));
+}
+
+TEST_F(HostileTest, AbsurdValuesNameTheirField) {
+  StartServer();
+  Client client(*server_);
+  AttachAndWelcome(client);
+  client.Report(~std::uint64_t{0});
+  ExpectInvalid(client, "report.live_bytes: 18446744073709551615 bytes are more than 1 PiB");
+}
+
+TEST_F(HostileTest, AnEmptyMessage) {
+  StartServer();
+  Client client(*server_);
+  AttachAndWelcome(client);
+  client.Say({});
+  ExpectInvalid(client, "body: neither hello, report nor outcome");
+}
+
+TEST_F(HostileTest, AMessageThatIsNotOfTheProtocol) {
+  StartServer();
+  Client client(*server_);
+  client.Attach().Hello("\xff\xfe");  // not UTF-8, which proto3 forbids
+  ExpectInvalid(client, "not a memgov.v1.ClientMessage");
+}
+
+TEST_F(HostileTest, AnOutcomeForADirectiveThatWasNeverSent) {
+  StartServer();
+  Client client(*server_);
+  AttachAndWelcome(client);
+  client.Outcome(99);
+  ExpectInvalid(client, "outcome.id: 99");
+}
+
+TEST_F(HostileTest, AnOutcomeForSomebodyElsesDirective) {
+  StartServer();
+  Client liar(*server_), victim(*server_);
+  AttachAndWelcome(liar);
+  const core::ClientId id = AttachAndWelcome(victim);
+  ASSERT_TRUE(server_->Send(Directive(id, 5), ""));
+  liar.Outcome(5);
+  ExpectInvalid(liar, "outcome.id: 5");
+  victim.Outcome(5);
+  const Record record = recorder_.WaitUntil([](const Record& r) { return !r.outcomes.empty(); });
+  ASSERT_EQ(record.outcomes.size(), 1u);
+  EXPECT_EQ(record.outcomes[0].client, id);
+}
+
+TEST_F(HostileTest, TwoOutcomesForOneDirective) {
+  StartServer();
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  ASSERT_TRUE(server_->Send(Directive(id, 5), ""));
+  client.Outcome(5).Outcome(5);
+  ExpectInvalid(client, "outcome.id: 5");
+  EXPECT_EQ(recorder_.WaitUntil([](const Record& r) { return !r.detached.empty(); }).outcomes.size(), 1u);
+}
+
+TEST_F(HostileTest, AHugeMessage) {
+  StartServer();
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  client.Hello(std::string(1 << 20, 'x'));
+  EXPECT_EQ(client.Status().error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  recorder_.WaitForDetached(id);
+  ExpectServing();
+}
+
+TEST_F(HostileTest, ACompressedMessage) {
+  StartServer();
+  Client client(*server_);
+  client.Attach(/*compressed=*/true).Hello(std::string(60'000, 'x'));
+  EXPECT_EQ(client.Status().error_code(), StatusCode::UNIMPLEMENTED);
+  ExpectServing();
+}
+
+TEST_F(HostileTest, AConnectionThatIsNotTheOneOfItsTicket) {
+  StartServer();
+  Pair pair = Connect();
+  ++pair.ticket.cookie;
+  Client client(*server_, std::move(pair));
+  EXPECT_EQ(client.Attach().Hello().Status().error_code(), StatusCode::UNAUTHENTICATED);
+  EXPECT_TRUE(recorder_.WaitUntil([](const Record&) { return true; }).attached.empty());
+}
+
+TEST_F(HostileTest, AClientThatDoesNotReadIsDropped) {
+  StartServer();
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  const std::string text(32 << 10, 'x');  // fills windows and socket buffers soon
+  std::uint64_t sent = 0;
+  while (sent < 100'000 && server_->Send(Directive(id, ++sent), text)) {
+  }
+  EXPECT_LT(sent, 100'000u);
+  EXPECT_THAT(recorder_.WaitForDetached(id), HasSubstr("does not read"));
+  ExpectServing();
+}
+
+TEST_F(HostileTest, AClientThatDoesNotReadDoesNotHoldUpItsEnd) {
+  StartServer({.linger = milliseconds(10), .max_queued = 100'000});
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  for (std::uint64_t i = 1; i < 100; ++i)
+    ASSERT_TRUE(server_->Send(Directive(id, i), std::string(32 << 10, 'x')));
+  server_->Refuse(id, absl::AbortedError("its process has exited"));
+  EXPECT_EQ(recorder_.WaitForDetached(id), "its process has exited");
+}
+
+TEST_F(HostileTest, AClientThatDoesNotReadDoesNotHoldUpShutdown) {
+  StartServer({.max_queued = 100'000});
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  for (std::uint64_t i = 1; i < 100; ++i)
+    ASSERT_TRUE(server_->Send(Directive(id, i), std::string(32 << 10, 'x')));
+  server_->Shutdown(milliseconds(10));
+  EXPECT_EQ(recorder_.WaitForDetached(id), "memgovd stops");
+}
+
+TEST_F(HostileTest, AClientThatIsKilledWhileItActs) {
+  StartServer();
+  Client victim(*server_), neighbour(*server_);
+  const core::ClientId id = AttachAndWelcome(victim);
+  const core::ClientId other = AttachAndWelcome(neighbour);
+  ASSERT_TRUE(server_->Send(Directive(id, 1), ""));
+  ASSERT_TRUE(victim.Read());
+  victim.Die();
+  EXPECT_EQ(recorder_.WaitForDetached(id), "the client left");
+  EXPECT_FALSE(server_->Send(Directive(id, 2), ""));
+  EXPECT_TRUE(server_->Send(Directive(other, 3), ""));
+  EXPECT_EQ(neighbour.Read()->directive().id(), 3u);
+}
+
+TEST_F(HostileTest, AClosedConnectionKeepsItsDescriptorWhileItsStreamLives) {
+  // The identity of a stream rests on this: as long as the stream lives, "fd:N" means the same connection.
+  Pair pair = Connect();
+  const int fd = pair.server;
+  const std::uint64_t cookie = pair.ticket.cookie;
+  SessionServer::Callbacks callbacks = recorder_.Callbacks();
+  bool same = false;
+  callbacks.on_detached = [&, record = callbacks.on_detached](core::ClientId id, std::string why) {
+    same = HasCookie(fd, cookie);
+    record(id, std::move(why));
+  };
+  auto started = SessionServer::Start({.now = Now}, std::move(callbacks));
+  ASSERT_TRUE(started.ok()) << started.status();
+  server_ = *std::move(started);
+  Client client(*server_, std::move(pair));
+  const core::ClientId id = AttachAndWelcome(client);
+  client.Die();
+  recorder_.WaitForDetached(id);
+  server_.reset();
+  EXPECT_TRUE(same);
+}
+
+TEST_F(HostileTest, AFloodOfReportsIsThinnedAndTheLastOneArrives) {
+  StartServer();
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  constexpr int kFlood = 2000;
+  const core::Instant before = Now();
+  for (int i = 1; i <= kFlood; ++i) client.Report(static_cast<std::uint64_t>(i));
+  const Record record = recorder_.WaitUntil(
+      [](const Record& r) { return !r.reports.empty() && r.reports.back().live == kFlood; });
+  const auto windows = (Now() - before) / Intake::kWindow;
+  EXPECT_LE(record.reports.size(), static_cast<std::size_t>(windows) + 2);
+  EXPECT_GE(windows, kFlood / Intake::kMessages - 1) << "the flooder was slowed";
+  EXPECT_TRUE(server_->Send(Directive(id, 1), ""));
+  EXPECT_EQ(client.Read()->directive().id(), 1u);
+}
+
+TEST_F(HostileTest, ReportsAndOutcomesKeepTheirOrder) {
+  StartServer();
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  ASSERT_TRUE(server_->Send(Directive(id, 1), ""));
+  client.Report(1).Report(2).Outcome(1);
+  const Record record = recorder_.WaitUntil([](const Record& r) { return !r.outcomes.empty(); });
+  EXPECT_EQ(record.reports.back().live, 2);
+}
+
+TEST_F(HostileTest, TooManyFromOneContainer) {
+  StartServer({.max_per_container = 2});
+  const auto connect = [this](const char* container) {
+    Pair pair = Connect();
+    pair.ticket.container = container;
+    return std::make_unique<Client>(*server_, std::move(pair));
+  };
+  const auto a = connect("greedy"), b = connect("greedy"), c = connect("greedy");
+  AttachAndWelcome(*a);
+  AttachAndWelcome(*b);
+  const grpc::Status status = c->Attach().Hello().Status();
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("greedy has 2 connections"));
+  const auto d = connect("greedy");
+  Pair pair = Connect();
+  pair.ticket.container = "greedy";
+  server_->Adopt(pair.server, pair.ticket);
+  EXPECT_TRUE(ClosedByServer(pair.client)) << "at twice the cap without a word";
+  ::close(pair.client);
+  const auto other = connect("modest");
+  AttachAndWelcome(*other);
+}
+
+TEST_F(HostileTest, AConnectionThatNeverSpeaksIsClosed) {
+  StartServer({.hello_within = milliseconds(50)});
+  const Pair pair = Connect();
+  server_->Adopt(pair.server, pair.ticket);
+  EXPECT_TRUE(ClosedByServer(pair.client));
+  ::close(pair.client);
+}
+
+TEST_F(HostileTest, AConnectionThatDoesNotSpeakHttp2IsClosed) {
+  StartServer({.hello_within = milliseconds(50)});
+  for (const std::string& garbage :
+       {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(5000, '\xff'),
+        std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") + std::string(500, '\x7f')}) {
+    const Pair pair = Connect();
+    server_->Adopt(pair.server, pair.ticket);
+    EXPECT_GT(::write(pair.client, garbage.data(), garbage.size()), 0);
+    EXPECT_TRUE(ClosedByServer(pair.client));
+    ::close(pair.client);
+  }
+  StartServer();
+  ExpectServing();
+}
+
+}  // namespace
+}  // namespace memgov::session

@@ -1,0 +1,56 @@
+// How fast one client may speak. Time is cut into short windows; in each at most one report goes on, the
+// newest, and after a bounded number of messages the client is not read until the window ends. So a flood
+// costs the flooder its own stream, not the governor.
+
+#pragma once
+
+#include <optional>
+#include <utility>
+
+#include "governor/core/client_event.h"
+#include "governor/core/units.h"
+
+namespace memgov::session {
+
+class Intake {
+ public:
+  static constexpr core::Duration kWindow = std::chrono::milliseconds(50);  // 20 reports a second
+  static constexpr int kMessages =
+      64;  // in a window; a client has a report or two and a few outcomes to send
+
+  // Begins a window if the last one is over at `now`, and then gives the held report, if there is one, as the
+  // one of the new window. Before each message, and when UntilRoll has passed.
+  std::optional<core::ClientReport> Roll(core::Instant now) {
+    if (started_ && now - *started_ < kWindow) return std::nullopt;
+    started_ = now;
+    messages_ = 0;
+    reported_ = held_.has_value();
+    return TakeHeld();
+  }
+
+  void Count() { ++messages_; }
+
+  // The report if it may go on now; otherwise it is held, in place of one held before.
+  std::optional<core::ClientReport> Offer(core::ClientReport report) {
+    if (!std::exchange(reported_, true)) return report;
+    held_ = std::move(report);
+    return std::nullopt;
+  }
+
+  // The held report. To keep the order it goes before an outcome.
+  std::optional<core::ClientReport> TakeHeld() { return std::exchange(held_, std::nullopt); }
+
+  bool holds() const { return held_.has_value(); }
+  bool full() const { return messages_ >= kMessages; }
+
+  // How long after `now` the window ends. After Roll.
+  core::Duration UntilRoll(core::Instant now) const { return *started_ + kWindow - now; }
+
+ private:
+  std::optional<core::Instant> started_;
+  int messages_ = 0;
+  bool reported_ = false;
+  std::optional<core::ClientReport> held_;
+};
+
+}  // namespace memgov::session
