@@ -17,12 +17,12 @@ import tempfile
 import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(REPOSITORY / "tests"))
 
-from tests.harness import cgroups  # noqa: E402
-from tests.harness.figures import MIB  # noqa: E402
-from tests.harness.governor import Governor  # noqa: E402
-from tests.harness.processes import Service  # noqa: E402
+from harness import cgroups  # noqa: E402
+from harness.figures import MIB  # noqa: E402
+from harness.governor import Governor  # noqa: E402
+from harness.processes import Service  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("MEMGOV_BUILD", REPOSITORY / "build/release"))
 GROUP = "/memgov-bench-footprint"
@@ -113,7 +113,7 @@ def measure(seconds: float, repeats: int) -> dict[str, float]:
             c = added([str(BUILD / "tests/bench/bench_idle")], [str(BUILD / "tests/bench/bench_idle_memgov")], repeats,
                       governor.socket, directory)
             print("the Go client", file=sys.stderr)
-            go = added([str(BUILD / "go/goidle")], [str(BUILD / "go/goidle_memgov")], repeats, governor.socket, directory)
+            go = added([str(BUILD / "tests/bench/goidle")], [str(BUILD / "tests/bench/goidle_memgov")], repeats, governor.socket, directory)
     for language, cost in (("c", c), ("go", go)):
         for key in ("rss_mib", "anon_mib", "start_ms"):
             result[f"{language}_client_{key}"] = round(cost[key], 2)

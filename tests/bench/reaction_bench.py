@@ -17,13 +17,13 @@ import tempfile
 import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(REPOSITORY / "tests"))
 
-from tests.bench import vm_bench  # noqa: E402
-from tests.harness import cgroups  # noqa: E402
-from tests.harness.figures import MIB, percentile  # noqa: E402
-from tests.harness.governor import Governor  # noqa: E402
-from tests.harness.processes import Service, ServiceError, wait_until  # noqa: E402
+from bench import vm_bench  # noqa: E402
+from harness import cgroups  # noqa: E402
+from harness.figures import MIB, percentile  # noqa: E402
+from harness.governor import Governor  # noqa: E402
+from harness.processes import Service, ServiceError, wait_until  # noqa: E402
 
 GROUP = "/memgov-bench-reaction"
 POLICY = """\
