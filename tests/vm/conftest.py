@@ -3,6 +3,8 @@
 When a test hangs the machine is killed with it, and the next one gets a new machine.
 """
 
+from collections.abc import Callable
+
 import pytest
 
 import vm
@@ -22,6 +24,25 @@ class _Shared:
         if self._machine is not None:
             self._machine.close()
             self._machine = None
+
+
+_NOTES = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_NOTES] = []
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """What ran where, for people who wonder whether the machine was real."""
+    for note in terminalreporter.config.stash[_NOTES]:
+        terminalreporter.write_line(f"in the VM: {note}")
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Adds a line to the end of the suite's report."""
+    return request.config.stash[_NOTES].append
 
 
 @pytest.fixture(scope="session")

@@ -75,9 +75,19 @@ def stage_tree(build: str | os.PathLike[str] | None = None) -> list[FilePair]:
     return pairs
 
 
-def tree_env() -> dict[str, str]:
-    """The environment that programs of a staged tree expect: where their build directory is."""
-    return {"MEMGOV_BUILD": f"{GUEST_ROOT}/build/release"}
+def tree_env(build: str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """The environment that programs of a staged tree expect: where their build directory and its libraries are.
+
+    The run path that CMake writes into programs is the directory's name on this machine.
+    """
+    build_dir = pathlib.Path(build) if build else build_directory()
+    guest_build = f"{GUEST_ROOT}/build/release"
+    libraries = {f"{guest_build}/{path.parent.relative_to(build_dir)}" for path in programs(build_dir)
+                 if ".so" in path.suffixes}
+    env = {"MEMGOV_BUILD": guest_build}
+    if libraries:
+        env["LD_LIBRARY_PATH"] = ":".join(sorted(libraries))
+    return env
 
 
 def programs(build_dir: pathlib.Path) -> list[pathlib.Path]:

@@ -5,6 +5,7 @@ anew; it is built in a scratch directory and renamed when complete, so a half-ma
 not match what was recorded at the end are built again. A lock keeps two builds apart.
 """
 
+import collections
 import contextlib
 import dataclasses
 import fcntl
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import pathlib
+import platform
 import shlex
 import shutil
 import subprocess
@@ -192,6 +194,8 @@ def _check_tools() -> None:
     missing = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool, path=tool_path())})
     if missing:
         raise ImageError(f"building the image needs: apt-get install {' '.join(missing)}")
+    if platform.machine() != "x86_64":
+        raise ImageError(f"the image is for x86_64; this machine is {platform.machine()}")
     if os.geteuid() != 0:
         raise ImageError("building the image needs root (packages are installed into a tree)")
 
@@ -202,12 +206,24 @@ def tool_path() -> str:
 
 
 def _run(what: str, command: list[str], text: str = "") -> None:
-    """Runs a step quietly; on failure raises ImageError with the end of what it printed."""
-    process = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             errors="replace", env={**os.environ, "PATH": tool_path()}, check=False)
-    if process.returncode != 0:
-        tail = "\n".join(process.stdout.splitlines()[-30:])
-        raise ImageError(f"{what} failed (`{command[0]}` exited with {process.returncode}):\n{tail}")
+    """Runs a step; of its output only progress ("I: ...") is shown. On failure raises ImageError with the end of it."""
+    tail: collections.deque[str] = collections.deque(maxlen=30)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, errors="replace", env={**os.environ, "PATH": tool_path()})
+    try:
+        process.stdin.write(text)
+        process.stdin.close()
+        for line in process.stdout:
+            tail.append(line)
+            if line.startswith("I: "):
+                _say("  " + line[3:].rstrip())
+        status = process.wait()
+    except BaseException:
+        process.terminate()  # a bootstrap unmounts what it mounted
+        process.wait()
+        raise
+    if status != 0:
+        raise ImageError(f"{what} failed (`{command[0]}` exited with {status}):\n{''.join(tail)}")
 
 
 def _say(text: str) -> None:

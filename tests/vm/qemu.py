@@ -18,7 +18,10 @@ CMDLINE = "console=ttyS0 quiet panic=-1 psi=1 mitigations=off random.trust_bootl
 
 
 class Qemu:
-    """One running emulator. Not thread-safe; close() may be called more than once."""
+    """One running emulator. Not thread-safe; close() may be called more than once.
+
+    The thread that creates it must outlive it: the kernel kills the emulator when that thread ends.
+    """
 
     def __init__(self, disk_image: image.Image, files_disk: pathlib.Path, scratch: pathlib.Path, memory_mib: int,
                  cpus: int) -> None:

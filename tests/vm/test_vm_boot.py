@@ -16,11 +16,11 @@ def check(machine: vm.Machine, name: str) -> dict:
     return json.loads(result.stdout)
 
 
-def test_it_boots_a_kernel_with_cgroup_v2_and_nothing_else(machine):
+def test_it_boots_a_kernel_with_cgroup_v2_and_nothing_else(machine, note):
     result = machine.run(["sh", "-c", "uname -r; grep -c cgroup /proc/mounts; stat -fc %T /sys/fs/cgroup; "
                           "cat /sys/fs/cgroup/cgroup.subtree_control; wc -l </proc/swaps; cat /proc/self/cgroup"])
     kernel, mounts, kind, controllers, swaps, own = result.stdout.splitlines()
-    print(f"kernel {kernel}, booted in {result.boot_seconds:.1f} s")
+    note(f"kernel {kernel}, cgroup v2 with {controllers}; booted in {result.boot_seconds:.1f} s")
     assert re.match(r"6\.\d+", kernel)
     assert (mounts, kind) == ("1", "cgroup2fs")
     assert {"memory", "pids", "cpu"} <= set(controllers.split())
@@ -28,7 +28,7 @@ def test_it_boots_a_kernel_with_cgroup_v2_and_nothing_else(machine):
     assert own == "0::/"
 
 
-def test_an_oom_kill_is_real_and_counted_up_to_the_root(machine):
+def test_an_oom_kill_is_real_and_counted_up_to_its_parent(machine, note):
     seen = check(machine, "oom")
     assert seen["status"] == -9
     assert seen["record"], "the kernel's log must name the victim"
@@ -36,6 +36,7 @@ def test_an_oom_kill_is_real_and_counted_up_to_the_root(machine):
     assert seen["parent"]["oom_kill"] == 1
     assert seen["parent_local"]["oom_kill"] == 0
     assert seen["parent_after_removal"]["oom_kill"] == 1
+    note("a process over memory.max was killed by the kernel; its cgroup and the parent count it")
 
 
 def test_memory_high_wakes_a_poller_and_kills_nobody(machine):
