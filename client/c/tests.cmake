@@ -1,10 +1,61 @@
 # Tests of libmemgov: against a real gRPC server in the test (memgov_c_test), of its parts (memgov_c_core_test), of
-# what the files export, and of the levers in programs that use each allocator (memgov_c_levers_test).
+# what the files export (memgov_c_abi_test), and of the levers in programs that use each allocator
+# (memgov_c_levers_test).
 
-add_library(memgov_c_testing STATIC testing/fake_governor.cc testing/rude_peer.cc)
+add_library(memgov_c_testing STATIC testing/fake_governor.cc testing/puppet_process.cc testing/rude_peer.cc)
 target_link_libraries(memgov_c_testing PUBLIC memgov_proto_session Threads::Threads)
 target_include_directories(memgov_c_testing PUBLIC ${CMAKE_SOURCE_DIR})
 
 memgov_test(memgov_c_test
   SOURCES hostile_test.cc lifecycle_test.cc session_test.cc
   DEPS memgov_c_static memgov_c_testing)
+
+# The rest needs the real malloc and a library without a sanitizer's symbols.
+if(MEMGOV_SANITIZE)
+  message(STATUS "memgov_c_levers_test and memgov_c_abi_test: not with sanitizers, which replace malloc; "
+                 "the release preset runs them")
+  return()
+endif()
+
+find_library(JEMALLOC_ARCHIVE libjemalloc_pic.a REQUIRED)
+find_library(JEMALLOC libjemalloc.so REQUIRED)
+
+# jemalloc as --with-jemalloc-prefix=je_ would make it: its public names, and those alone, get the prefix.
+set(JEMALLOC_PREFIXED ${CMAKE_CURRENT_BINARY_DIR}/libjemalloc_prefixed.a)
+add_custom_command(
+  OUTPUT ${JEMALLOC_PREFIXED}
+  COMMAND sh -c "${CMAKE_NM} -g --defined-only ${JEMALLOC_ARCHIVE} | awk 'NF == 3 && $3 !~ /^je_/ {print $3, \"je_\" $3}' | sort -u > ${JEMALLOC_PREFIXED}.names"
+  COMMAND ${CMAKE_OBJCOPY} --redefine-syms=${JEMALLOC_PREFIXED}.names ${JEMALLOC_ARCHIVE} ${JEMALLOC_PREFIXED}
+  DEPENDS ${JEMALLOC_ARCHIVE}
+  VERBATIM)
+add_custom_target(memgov_c_jemalloc_prefixed DEPENDS ${JEMALLOC_PREFIXED})
+
+# puppet(NAME DEFINITIONS ... LIBRARIES ...)
+function(puppet name)
+  cmake_parse_arguments(PUPPET "" "" "DEFINITIONS;LIBRARIES" ${ARGN})
+  add_executable(${name} testing/puppet.c)
+  target_compile_definitions(${name} PRIVATE ${PUPPET_DEFINITIONS})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${PUPPET_LIBRARIES})
+endfunction()
+
+add_library(memgov_odd_malloc SHARED testing/odd_malloc.c)
+puppet(puppet_bare)
+puppet(puppet_glibc DEFINITIONS PUPPET_MEMGOV LIBRARIES memgov_c_shared)
+puppet(puppet_glibc_static DEFINITIONS PUPPET_MEMGOV LIBRARIES memgov_c_static)
+puppet(puppet_odd DEFINITIONS PUPPET_MEMGOV LIBRARIES memgov_odd_malloc memgov_c_shared)
+puppet(puppet_jemalloc DEFINITIONS PUPPET_MEMGOV PUPPET_MALLCTL=mallctl LIBRARIES memgov_c_shared ${JEMALLOC})
+puppet(puppet_jemalloc_static
+  DEFINITIONS PUPPET_MEMGOV PUPPET_MALLCTL=mallctl LIBRARIES memgov_c_static ${JEMALLOC_ARCHIVE} m)
+puppet(puppet_jemalloc_rdynamic
+  DEFINITIONS PUPPET_MEMGOV PUPPET_MALLCTL=mallctl LIBRARIES memgov_c_shared ${JEMALLOC_ARCHIVE} m)
+set_target_properties(puppet_jemalloc_rdynamic PROPERTIES ENABLE_EXPORTS ON)
+puppet(puppet_jemalloc_prefixed
+  DEFINITIONS PUPPET_MEMGOV PUPPET_MALLCTL=je_mallctl PUPPET_MALLOC=je_malloc PUPPET_FREE=je_free
+  LIBRARIES memgov_c_static ${JEMALLOC_PREFIXED} m)
+add_dependencies(puppet_jemalloc_prefixed memgov_c_jemalloc_prefixed)
+
+memgov_test(memgov_c_levers_test SOURCES allocators/levers_test.cc DEPS memgov_c_testing)
+add_dependencies(memgov_c_levers_test
+  puppet_bare puppet_glibc puppet_glibc_static puppet_odd puppet_jemalloc puppet_jemalloc_static
+  puppet_jemalloc_rdynamic puppet_jemalloc_prefixed)

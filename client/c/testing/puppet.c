@@ -1,0 +1,145 @@
+/* A program with an allocator of its own that tests pull the strings of: one command a line on standard
+ * input, one line of answer each. Linked in several ways (tests.cmake); PUPPET_MALLOC and PUPPET_MALLCTL name
+ * what it uses.
+ *
+ *   start SOCKET | stop   memgov_start, memgov_stop       -> "0" or the errno
+ *   grow MIB              allocates and writes 1 KiB blocks
+ *   free                  frees 9 of 10 of them, in runs of 36 MiB, so that whole pages become free
+ *   churn                 allocates and frees for 300 ms, which lets jemalloc's decay run
+ *   anon | rss | threads  resident anonymous memory in KiB, all resident memory in KiB, threads
+ *   decay                 jemalloc's decay times: of future arenas, then of arena 0 ("dirty muzzy dirty
+ * muzzy")
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef PUPPET_MEMGOV
+#include "client/c/memgov.h"
+#endif
+
+#ifndef PUPPET_MALLOC
+#define PUPPET_MALLOC malloc
+#define PUPPET_FREE free
+#else
+void* PUPPET_MALLOC(size_t size);
+void PUPPET_FREE(void* memory);
+#endif
+
+enum { BLOCK_BYTES = 1024, RUN_BLOCKS = 36 * 1024, BLOCKS_MAX = 2048 * 1024 };
+
+static void* g_blocks[BLOCKS_MAX];
+static size_t g_count;
+
+static void grow(size_t mib) {
+  for (size_t i = 0; i < mib * 1024 && g_count < BLOCKS_MAX; ++i) {
+    g_blocks[g_count] = PUPPET_MALLOC(BLOCK_BYTES);
+    memset(g_blocks[g_count++], 1, BLOCK_BYTES);
+  }
+}
+
+static void free_most(void) {
+  size_t kept = 0;
+  for (size_t i = 0; i < g_count; ++i) {
+    if (i % RUN_BLOCKS < RUN_BLOCKS / 10) {
+      g_blocks[kept++] = g_blocks[i];
+    } else {
+      PUPPET_FREE(g_blocks[i]);
+    }
+  }
+  g_count = kept;
+}
+
+static void churn(void) {
+  const clock_t end = clock() + CLOCKS_PER_SEC * 3 / 10;
+  while (clock() < end) {
+    void* blocks[64];
+    for (size_t i = 0; i < 64; ++i) blocks[i] = PUPPET_MALLOC(20000);
+    for (size_t i = 0; i < 64; ++i) PUPPET_FREE(blocks[i]);
+  }
+}
+
+/* A number from /proc/self/status, in the unit that it has there. */
+static long status_number(const char* field) {
+  FILE* file = fopen("/proc/self/status", "r");
+  char line[256];
+  long value = -1;
+  while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+    if (strncmp(line, field, strlen(field)) == 0) value = strtol(line + strlen(field), NULL, 10);
+  }
+  if (file != NULL) fclose(file);
+  return value;
+}
+
+static void print_decay(void) {
+#ifdef PUPPET_MALLCTL
+  int PUPPET_MALLCTL(const char*, void*, size_t*, void*, size_t);
+  static const char* const names[] = {"arenas.dirty_decay_ms", "arenas.muzzy_decay_ms",
+                                      "arena.0.dirty_decay_ms", "arena.0.muzzy_decay_ms"};
+  for (size_t i = 0; i < 4; ++i) {
+    ssize_t value = -2;
+    size_t size = sizeof(value);
+    PUPPET_MALLCTL(names[i], &value, &size, NULL, 0);
+    printf("%s%zd", i == 0 ? "" : " ", value);
+  }
+  printf("\n");
+#else
+  printf("none\n");
+#endif
+}
+
+static void start(const char* socket) {
+#ifdef PUPPET_MEMGOV
+  memgov_options options = MEMGOV_OPTIONS_INIT;
+  options.socket = socket;
+  printf("%d\n", memgov_start(&options));
+#else
+  printf("no memgov here, not starting on %s\n", socket);
+#endif
+}
+
+static void stop(void) {
+#ifdef PUPPET_MEMGOV
+  memgov_stop();
+#endif
+  printf("0\n");
+}
+
+int main(void) {
+  char line[512];
+  setvbuf(stdout, NULL, _IOLBF, 256);
+  while (fgets(line, sizeof(line), stdin) != NULL) {
+    line[strcspn(line, "\n")] = '\0';
+    if (strncmp(line, "start ", 6) == 0) {
+      start(line + 6);
+    } else if (strcmp(line, "stop") == 0) {
+      stop();
+    } else if (strncmp(line, "grow ", 5) == 0) {
+      grow(strtoul(line + 5, NULL, 10));
+      printf("%zu blocks\n", g_count);
+    } else if (strcmp(line, "free") == 0) {
+      free_most();
+      printf("%zu blocks\n", g_count);
+    } else if (strcmp(line, "churn") == 0) {
+      churn();
+      printf("churned\n");
+    } else if (strcmp(line, "anon") == 0) {
+      printf("%ld\n", status_number("RssAnon:"));
+    } else if (strcmp(line, "rss") == 0) {
+      printf("%ld\n", status_number("VmRSS:"));
+    } else if (strcmp(line, "threads") == 0) {
+      printf("%ld\n", status_number("Threads:"));
+    } else if (strcmp(line, "decay") == 0) {
+      print_decay();
+    } else {
+      printf("unknown command\n");
+    }
+  }
+  return 0;
+}

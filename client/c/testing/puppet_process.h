@@ -1,0 +1,29 @@
+// Runs a puppet (puppet.c) as a child process.
+
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+namespace memgov::testing {
+
+class PuppetProcess {
+ public:
+  // `program` is a name beside the running test; `environment` has "NAME=value" to add.
+  explicit PuppetProcess(const std::string& program, const std::vector<std::string>& environment = {});
+  ~PuppetProcess();
+
+  // Sends a command and returns its answer; empty when the puppet is gone.
+  std::string Call(const std::string& command);
+  long Number(const std::string& command) { return std::stol(Call(command)); }
+
+ private:
+  pid_t pid_ = -1;
+  FILE* to_ = nullptr;
+  FILE* from_ = nullptr;
+};
+
+}  // namespace memgov::testing
