@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -15,8 +16,11 @@ import (
 const (
 	welcomeTimeout = 5 * time.Second
 
-	// How often the heap is looked at (about a microsecond each).
+	// How often the heap is looked at while it changes. While it does not, the time doubles up to that between reports:
+	// a reading costs a microsecond, but waking an idle program costs a hundred.
 	watchEvery = 200 * time.Millisecond
+	// What counts as a change.
+	stirBytes = 1 << 20
 	// The same while a soft limit of ours is in force, to lift it at once when it hurts.
 	guardEvery = 50 * time.Millisecond
 
@@ -54,7 +58,9 @@ type agent struct {
 	welcomeBy    time.Duration
 	reportEvery  time.Duration
 	nextReport   time.Duration
-	lastRetained uint64
+	lastRetained uint64 // as reported
+	seenRetained uint64 // as looked at
+	watch        time.Duration
 }
 
 func newAgent(o options, c clock) *agent {
@@ -129,7 +135,7 @@ func (a *agent) step(ctx context.Context) time.Duration {
 		a.nextReport = now
 		s = a.look(now)
 	}
-	next := now + watchEvery
+	next := time.Duration(math.MaxInt64)
 	if ends, limited := a.limit.Ends(); limited {
 		next = min(now+guardEvery, ends)
 	}
@@ -140,7 +146,18 @@ func (a *agent) step(ctx context.Context) time.Duration {
 	if now >= a.nextReport || retained >= a.lastRetained+max(promptBytes, a.lastRetained/4) {
 		a.report(now, s)
 	}
-	return min(next, a.nextReport)
+	return min(next, a.nextReport, now+a.watchAfter(retained))
+}
+
+// watchAfter returns when to look at the heap again.
+func (a *agent) watchAfter(retained uint64) time.Duration {
+	a.watch *= 2
+	if retained > a.seenRetained+stirBytes || retained+stirBytes < a.seenRetained {
+		a.watch = 0
+	}
+	a.seenRetained = retained
+	a.watch = min(max(a.watch, watchEvery), max(a.reportEvery, watchEvery))
+	return a.watch
 }
 
 // look reads the metrics and notes when a collection was seen.

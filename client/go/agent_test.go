@@ -413,7 +413,7 @@ func TestReportsComeAsOftenAsAskedAndPromptlyWhenMuchIsFree(t *testing.T) {
 
 	garbage = make([]byte, 64*mib) // a collection may come before it, none after it
 	garbage = nil
-	clock.Advance(watchEvery) // far less than 10 s
+	clock.Advance(5 * time.Second) // less than 10 s
 	r := p.Report(func(r *pb.Report) bool { return r.GetRetainedBytes() > first.GetRetainedBytes() })
 	if r.GetRetainedBytes() < 32*mib {
 		t.Errorf("%d bytes retained, want most of 64 MiB", r.GetRetainedBytes())
@@ -441,5 +441,20 @@ func TestDefectLeavesNothingBehind(t *testing.T) {
 	}
 	if got := debug.SetMemoryLimit(-1); got != math.MaxInt64 {
 		t.Errorf("the limit is %d", got)
+	}
+}
+
+func TestQuietHeapIsLookedAtSeldom(t *testing.T) {
+	a := &agent{reportEvery: time.Second, seenRetained: 50 * mib, watch: watchEvery}
+	for i, c := range []struct {
+		retained uint64
+		want     time.Duration
+	}{
+		{50 * mib, 2 * watchEvery}, {50*mib + stirBytes, 4 * watchEvery}, {50 * mib, time.Second}, {50 * mib, time.Second},
+		{52 * mib, watchEvery}, {50 * mib, watchEvery}, {50 * mib, 2 * watchEvery},
+	} {
+		if got := a.watchAfter(c.retained); got != c.want {
+			t.Errorf("step %d: again after %v, want %v", i, got, c.want)
+		}
 	}
 }

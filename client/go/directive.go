@@ -36,9 +36,9 @@ func (a *agent) act(d *pb.Directive, ttl time.Duration) *pb.Outcome {
 	case *pb.Directive_SetSoftLimit:
 		return a.doSetSoftLimit(action.SetSoftLimit.GetBytes(), ttl)
 	case *pb.Directive_SetReleaseMode:
-		return declined(fmt.Errorf("Go chooses how to release at start-up (GODEBUG=madvdontneed), here %s", releaseMode()))
+		return declined(fmt.Errorf("how the Go runtime releases is fixed at start-up (GODEBUG=madvdontneed): %s", releaseMode()))
 	case *pb.Directive_Release:
-		return declined(errors.New("Go cannot release without a collection; ask for Collect"))
+		return declined(errors.New("the Go runtime does not release without a collection; ask for Collect"))
 	case *pb.Directive_Shed:
 		return declined(errors.New("no cache of the application is registered"))
 	default:

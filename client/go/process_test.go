@@ -42,8 +42,8 @@ func child() {
 	}
 	for range 200 {
 		b := make([]byte, mib)
-		for i := range b {
-			b[i] = byte(i)
+		for page := 0; page < len(b); page += 4096 {
+			b[page] = 1
 		}
 		childData = append(childData, b)
 	}

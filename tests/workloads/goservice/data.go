@@ -10,7 +10,7 @@ import (
 
 // runBytes is the length of a run of records whose tail survives: long enough that what is dropped before it fills
 // whole spans of most size classes.
-const runBytes = 32 << 20
+const runBytes = 16 << 20
 
 // record is an entry of the service's cache, as a decoder would have made it.
 type record struct {
