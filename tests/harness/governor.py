@@ -22,13 +22,13 @@ def socket_in(directory: pathlib.Path) -> pathlib.Path:
 class Governor:
     """A running memgovd. Ready when the constructor returns; ends with SIGTERM."""
 
-    def __init__(self, binary: pathlib.Path, policy: pathlib.Path, directory: pathlib.Path, roots: list[str],
+    def __init__(self, binary: pathlib.Path, policy: pathlib.Path | None, directory: pathlib.Path, roots: list[str],
                  *, on_event: Callable[[dict], None] | None = None, arguments: list[str] | None = None):
-        """`roots` are cgroup paths such as "/memgov-demo". `directory` gets the socket, the state and the log.
+        """`policy` None: it observes only. `roots` are cgroup paths such as "/memgov-demo". `directory` gets the socket, the state and the log.
         `on_event` runs on the reader thread. ServiceError when memgovd does not come up."""
         self.socket = socket_in(directory)
-        argv = [str(binary), "--policy", str(policy), "--socket", str(self.socket),
-                "--state-dir", str(directory / "state"), "--log-format", "json"]
+        argv = [str(binary), "--socket", str(self.socket), "--state-dir", str(directory / "state"),
+                "--log-format", "json"] + (["--policy", str(policy)] if policy else [])
         for root in roots:
             argv += ["--root", root]
         self.service = Service("memgovd", argv + (arguments or []), directory=directory, json_on="stderr",

@@ -1,0 +1,108 @@
+"""What the end-to-end tests share: a cgroup of their own, the built programs, a governor over that cgroup.
+
+The parent cgroup carries the limit, so an OOM kill can only hit a test's own processes. MEMGOV_TEST_SCALE shrinks all
+sizes, for the emulated machine.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from harness.cgroups import Cgroup, CgroupError, detect  # noqa: E402
+from harness.figures import MIB  # noqa: E402
+from harness.governor import Governor, socket_in  # noqa: E402
+from harness.processes import Service  # noqa: E402
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("MEMGOV_BUILD", REPOSITORY / "build/release"))
+SCALE = float(os.environ.get("MEMGOV_TEST_SCALE", "1"))
+DEADLINE = 90.0  # seconds; generous, because a loaded or emulated machine is slow
+
+
+def scaled(mib: float) -> int:
+    """MiB at full size, as bytes here."""
+    return int(mib * SCALE * MIB)
+
+
+@pytest.fixture(scope="session")
+def hierarchy():
+    try:
+        return detect()
+    except CgroupError as error:
+        pytest.skip(f"no memory controller here: {error}")
+
+
+@dataclasses.dataclass
+class Stage:
+    """One parent cgroup with a limit, and whatever a test starts below it."""
+
+    parent: Cgroup
+    directory: pathlib.Path
+    services: list[Service] = dataclasses.field(default_factory=list)
+    governor: Governor | None = None
+
+    @property
+    def wire(self) -> int:
+        return self.parent.limit * 85 // 100
+
+    def govern(self, policy: str | None, *arguments: str, roots: list[str] | None = None) -> Governor:
+        """Starts memgovd over the parent. `policy` is the text of the file; None: it has none, and observes."""
+        file = None
+        if policy is not None:
+            file = self.directory / "policy.yaml"
+            file.write_text(policy)
+        self.governor = Governor(BUILD / "governor/memgovd", file, self.directory, roots or [self.parent.name],
+                                 arguments=list(arguments))
+        return self.governor
+
+    def start(self, name: str, *argv: str, inside: bool = True, **keywords) -> Service:
+        """Starts a built program (its path below the build directory first) in a leaf of its own."""
+        command = [str(BUILD / argv[0]), *argv[1:]]
+        env = {"MEMGOV_SOCKET": str(socket_in(self.directory))} | keywords.pop("env", {})
+        service = Service(name, command, directory=self.directory, env=env,
+                          cgroup=self.parent.child(name) if inside else None, **keywords)
+        self.services.append(service)
+        return service
+
+    def start_retaining(self, allocator: str, size: int) -> Service:
+        """A C++ service that grew to `size` bytes, freed 90 % and keeps it; attached."""
+        service = self.start(allocator, f"tests/workloads/retain_{allocator}", "--grow", f"{size // MIB}MiB",
+                             "--memgov")
+        service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
+        return service
+
+    def start_retaining_go(self, size: int) -> Service:
+        service = self.start("go", "tests/workloads/goservice", "-grow", f"{size // MIB}MiB", "-memgov=auto")
+        service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
+        return service
+
+    def start_crosser(self, base: int) -> Service:
+        """Holds `base` bytes, and on "cross 0" drives the parent over its wire and stays there for a while."""
+        crosser = self.start("crosser", "tests/bench/bench_crosser", "--usage-file", str(self.parent.usage_file),
+                             "--wire", str(self.wire), "--base", str(base), "--back", str(self.parent.limit),
+                             "--patience", "8", commands=True)
+        crosser.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
+        return crosser
+
+    def events(self, kind: str, name: str | None = None) -> list[dict]:
+        return [event for event in self.governor.of(kind) if name is None or event.get("name") == name]
+
+    def close(self) -> None:
+        for service in reversed(self.services):
+            service.stop()
+        if self.governor:
+            self.governor.stop()
+        self.parent.remove()
+
+
+@pytest.fixture
+def stage(hierarchy, tmp_path, request):
+    """A parent cgroup with 512 MiB."""
+    stages = Stage(Cgroup.create(hierarchy, f"/memgov-host-{os.getpid()}", scaled(512)), tmp_path)
+    yield stages
+    stages.close()

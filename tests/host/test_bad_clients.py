@@ -1,0 +1,51 @@
+"""Clients that hang, die, lie or talk nonsense mid-directive: the governor goes on, and the honest ones still help."""
+
+import pytest
+
+from harness.processes import wait_until
+
+from .conftest import DEADLINE, scaled
+from .policies import ENFORCE
+
+# A short deadline and cooldown: the honest client's turn comes once the bad one had its chance.
+POLICY = ENFORCE + "    actions: [release]\n    pace: {cooldown: 500ms, deadline: 500ms}\n"
+
+
+def start_both(stage, mode: str):
+    governor = stage.govern(POLICY)
+    honest = stage.start_retaining("jemalloc", scaled(200))
+    bad = stage.start("bad", "tests/conformance/bad_client", "--mode", mode, "--claim", "400MiB")
+    return governor, honest, bad
+
+
+@pytest.mark.parametrize(("mode", "event", "why"), [
+    ("hang", "expired", "deadline"),
+    ("die", "expired", "left"),
+    ("lie", "returned", ""),
+    ("fail", "declined", "on purpose"),
+])
+def test_a_client_that_does_not_do_what_it_is_asked_does_not_hurt(stage, mode, event, why):
+    governor, honest, bad = start_both(stage, mode)
+    governor.wait_for("attached", DEADLINE, 2)
+    crosser = stage.start_crosser(scaled(180))
+    crosser.say("cross 0")
+    wait_until(lambda: stage.events(event, "bad_client"), DEADLINE, f"event {event} of the bad client")
+    ended = stage.events(event, "bad_client")[0]
+    assert why in ended["text"]
+    assert ended["bytes"] == 0, "the cgroup is believed, not the client"
+    wait_until(lambda: stage.events("returned", "retain_jemalloc"), DEADLINE, "help from the honest client")
+    assert stage.events("returned", "retain_jemalloc")[0]["bytes"] > scaled(100)
+    assert governor.service.alive
+    assert stage.parent.oom_kills() == 0
+
+
+@pytest.mark.parametrize(("mode", "code"), [("repeat", 3), ("foreign", 3), ("huge", 8)])
+def test_a_client_that_breaks_the_protocol_is_sent_away_with_the_reason(stage, mode, code):
+    governor, honest, bad = start_both(stage, mode)
+    governor.wait_for("attached", DEADLINE, 1 if mode == "huge" else 2)
+    if mode != "huge":
+        stage.start_crosser(scaled(180)).say("cross 0")
+    ended = bad.wait_for(lambda line: "ended" in line, DEADLINE, "the end of its stream")
+    assert ended["ended"] == code, ended
+    assert ended["ended_text"], "the peer is told why"
+    assert governor.service.alive and honest.alive
