@@ -458,3 +458,25 @@ func TestQuietHeapIsLookedAtSeldom(t *testing.T) {
 		}
 	}
 }
+
+func TestGovernorThatDoesNotReadIsLeft(t *testing.T) {
+	o, err := newOptions(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAgent(o, newHandClock())
+	a.collect = func() (heap.Work, error) { return heap.Work{}, nil }
+	in := make(chan received)
+	close(in)
+	a.welcomed = true
+	a.session = &session{in: in, out: make(chan *pb.ClientMessage, 1), cancel: func() {}}
+	a.report(a.clock.Now(), a.reader.Read())
+	a.report(a.clock.Now(), a.reader.Read()) // one too many: not worth a word
+	if a.session == nil {
+		t.Fatal("left because of a report")
+	}
+	a.obey(a.clock.Now(), collect(1, time.Second))
+	if a.session != nil || a.welcomed || a.retryAt <= a.clock.Now() {
+		t.Error("an outcome was lost in silence")
+	}
+}
