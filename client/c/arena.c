@@ -5,8 +5,8 @@
 
 /* Stands before each allocation; as large as the alignment. */
 typedef struct mg_header {
-  _Alignas(16) uint32_t size_class;
-} mg_header;
+  uint32_t size_class;
+} __attribute__((aligned(16))) mg_header;
 
 static size_t block_size(uint32_t size_class) { return (size_t)16 << size_class; }
 

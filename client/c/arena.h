@@ -11,13 +11,17 @@
 
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
   MG_ARENA_BYTES = 128 * 1024,
   MG_ARENA_CLASSES = 13 /* 16 B << class: 16 B to 64 KiB */
 };
 
 typedef struct mg_arena {
-  _Alignas(16) unsigned char block[MG_ARENA_BYTES];
+  unsigned char block[MG_ARENA_BYTES] __attribute__((aligned(16)));
   size_t used;                  /* bytes of the block ever handed out since the reset */
   void* free[MG_ARENA_CLASSES]; /* singly linked through their first word */
 } mg_arena;
@@ -30,5 +34,9 @@ void* mg_arena_malloc(mg_arena* arena, size_t size);
 void* mg_arena_calloc(mg_arena* arena, size_t count, size_t size);
 void* mg_arena_realloc(mg_arena* arena, void* memory, size_t size);
 void mg_arena_free(mg_arena* arena, void* memory);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

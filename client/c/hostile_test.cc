@@ -60,6 +60,7 @@ TEST_F(HostileTest, NobodyThere) {
   const memgov_options options = recorder.OptionsFor(socket_);
   ASSERT_EQ(memgov_start(&options), 0);
   EXPECT_THAT(recorder.Wait(MEMGOV_EVENT_DISCONNECTED).text, HasSubstr("no governor at " + socket_));
+  memgov_stop();
 }
 
 TEST_F(HostileTest, ClosesAtOnce) {

@@ -142,6 +142,7 @@ TEST_F(LifecycleTest, ACallbackMayAskButNotStartOrStop) {
   while (seen.start == -1) std::this_thread::yield();
   EXPECT_EQ(seen.start, EDEADLK);
   EXPECT_EQ(seen.status, MEMGOV_NOT_CONNECTED);
+  memgov_stop();
 }
 
 TEST_F(LifecycleTest, TheLogHasALineForEachEvent) {

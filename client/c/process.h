@@ -8,6 +8,10 @@
 #include <stdint.h>
 #include <time.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 static inline uint64_t mg_clock_ns(clockid_t clock) {
   struct timespec time;
   clock_gettime(clock, &time);
@@ -31,5 +35,9 @@ int mg_statm_open(void);
 
 /* Reads in about 5 us. For the agent thread. */
 mg_process mg_process_read(int statm_fd);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

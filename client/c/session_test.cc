@@ -201,6 +201,7 @@ TEST_F(SessionTest, ReportsComeAtTheAskedPaceAndAfterEachOutcome) {
   ASSERT_TRUE(patient.WaitFor([](const auto& heard) { return heard.reports.size() == 1; }));
   patient.Ask(Collect());
   EXPECT_TRUE(patient.WaitFor([](const auto& heard) { return heard.reports.size() == 2; }));
+  memgov_stop();  // before its recorder goes
 }
 
 TEST_F(SessionTest, AGovernorThatShutsDownIsLetGoAndItsSuccessorFound) {

@@ -1,6 +1,6 @@
 # Tests of libmemgov: against a real gRPC server in the test (memgov_c_test), of its parts (memgov_c_core_test), of
 # what the files export (memgov_c_abi_test), and of the levers in programs that use each allocator
-# (memgov_c_levers_test).
+# (memgov_c_allocators_test).
 
 add_library(memgov_c_testing STATIC testing/fake_governor.cc testing/puppet_process.cc testing/rude_peer.cc)
 target_link_libraries(memgov_c_testing PUBLIC memgov_proto_session Threads::Threads)
@@ -10,9 +10,15 @@ memgov_test(memgov_c_test
   SOURCES hostile_test.cc lifecycle_test.cc session_test.cc
   DEPS memgov_c_static memgov_c_testing)
 
+# Tests of the parts see the object files as they were before the merge.
+memgov_test(memgov_c_core_test
+  SOURCES arena_test.cc grpc_stream_test.cc levers_test.cc wire_test.cc
+  DEPS $<TARGET_OBJECTS:memgov_c_core> ${NGHTTP2_ARCHIVE} ${NANOPB_ARCHIVE} memgov_c_testing ${CMAKE_DL_LIBS})
+add_dependencies(memgov_c_core_test memgov_c_core)
+
 # The rest needs the real malloc and a library without a sanitizer's symbols.
 if(MEMGOV_SANITIZE)
-  message(STATUS "memgov_c_levers_test and memgov_c_abi_test: not with sanitizers, which replace malloc; "
+  message(STATUS "memgov_c_allocators_test and memgov_c_abi_test: not with sanitizers, which replace malloc; "
                  "the release preset runs them")
   return()
 endif()
@@ -55,7 +61,12 @@ puppet(puppet_jemalloc_prefixed
   LIBRARIES memgov_c_static ${JEMALLOC_PREFIXED} m)
 add_dependencies(puppet_jemalloc_prefixed memgov_c_jemalloc_prefixed)
 
-memgov_test(memgov_c_levers_test SOURCES allocators/levers_test.cc DEPS memgov_c_testing)
-add_dependencies(memgov_c_levers_test
+memgov_test(memgov_c_allocators_test SOURCES allocators/allocators_test.cc DEPS memgov_c_testing)
+add_dependencies(memgov_c_allocators_test
   puppet_bare puppet_glibc puppet_glibc_static puppet_odd puppet_jemalloc puppet_jemalloc_static
   puppet_jemalloc_rdynamic puppet_jemalloc_prefixed)
+
+# Exports nothing but the ABI, needs nothing but libc, and both files agree with exports.txt.
+add_test(NAME memgov_c_abi_test
+  COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/testing/abi_test.sh
+          ${CMAKE_NM} ${CMAKE_READELF} $<TARGET_FILE:memgov_c_shared> $<TARGET_FILE:memgov_c_static> ${EXPORTS})

@@ -80,8 +80,10 @@ typedef struct mg_directive {
   uint64_t bytes;
 } mg_directive;
 
+typedef enum mg_message_kind { MG_MESSAGE_UNKNOWN, MG_MESSAGE_WELCOME, MG_MESSAGE_DIRECTIVE } mg_message_kind;
+
 typedef struct mg_governor_message {
-  enum { MG_MESSAGE_UNKNOWN, MG_MESSAGE_WELCOME, MG_MESSAGE_DIRECTIVE } kind;
+  mg_message_kind kind;
   union {
     mg_welcome welcome;
     mg_directive directive;

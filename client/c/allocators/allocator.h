@@ -12,6 +12,10 @@
 #include "client/c/process.h"
 #include "client/c/wire.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What an allocator holds at this moment. */
 typedef struct mg_estimate {
   uint64_t live_bytes;         /* in use by the application; 0 with BOUND or NONE may mean: not known */
@@ -59,5 +63,9 @@ typedef int (*mg_mallctl)(const char* name, void* old_value, size_t* old_size, v
 /* The implementations. NULL: that version has no lever that we know. */
 mg_allocator* mg_glibc_allocator(void);
 mg_allocator* mg_jemalloc_allocator(mg_mallctl mallctl);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

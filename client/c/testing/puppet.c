@@ -65,9 +65,10 @@ static void churn(void) {
   }
 }
 
-/* A number from /proc/self/status, in the unit that it has there. */
-static long status_number(const char* field) {
-  FILE* file = fopen("/proc/self/status", "r");
+/* The number behind a word in a file of /proc. (status has approximate sums for memory; smaps_rollup has
+ * exact ones.) */
+static long number_in(const char* path, const char* field) {
+  FILE* file = fopen(path, "r");
   char line[256];
   long value = -1;
   while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
@@ -130,11 +131,11 @@ int main(void) {
       churn();
       printf("churned\n");
     } else if (strcmp(line, "anon") == 0) {
-      printf("%ld\n", status_number("RssAnon:"));
+      printf("%ld\n", number_in("/proc/self/smaps_rollup", "Anonymous:"));
     } else if (strcmp(line, "rss") == 0) {
-      printf("%ld\n", status_number("VmRSS:"));
+      printf("%ld\n", number_in("/proc/self/smaps_rollup", "Rss:"));
     } else if (strcmp(line, "threads") == 0) {
-      printf("%ld\n", status_number("Threads:"));
+      printf("%ld\n", number_in("/proc/self/status", "Threads:"));
     } else if (strcmp(line, "decay") == 0) {
       print_decay();
     } else {
