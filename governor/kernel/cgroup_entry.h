@@ -32,7 +32,7 @@ struct CgroupTree::Entry {
   std::optional<core::Instant> stat_read_at;
   std::optional<core::Instant> slow_read_at;  // limit, memory.high, events
   core::Instant next_usage;                   // the epoch: at once, the first reading is still to come
-  core::Instant next_stat;
+  core::Instant next_stat;  // taken with the first usage from then on, so that it costs no wake-up of its own
   std::optional<core::Instant> due;  // its key in due_
 
   core::Bytes usage = -1;

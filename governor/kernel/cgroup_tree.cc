@@ -81,7 +81,7 @@ void CgroupTree::CollectDue(Instant now, core::Snapshot* out) {
     if (first) {
       const double phase = Phase(entry.id);
       entry.next_usage = horizon + Fraction(entry.usage_every, phase);
-      entry.next_stat = horizon + Fraction(entry.stat_every, phase);
+      entry.next_stat = entry.next_usage + Fraction(entry.stat_every - entry.usage_every, phase);
     } else {
       entry.next_usage = Next(entry.next_usage, entry.usage_every, horizon);
       if (with_stat) entry.next_stat = Next(entry.next_stat, entry.stat_every, horizon);
@@ -115,7 +115,7 @@ void CgroupTree::SetCadence(const core::SetCadence& cadence) {
 
 // Moves the entry to its place in due_, reusing the node it has there.
 void CgroupTree::Reschedule(Entry& entry) {
-  const Instant due = std::min(entry.next_usage, entry.next_stat);
+  const Instant due = entry.next_usage;
   if (entry.gone) {
     if (entry.due.has_value()) due_.erase({*entry.due, entry.id});
     entry.due.reset();

@@ -304,9 +304,8 @@ TEST_P(CgroupTreeTest, ReadsUsageEverySecondAndStatEveryTen) {
     usage.push_back(*next);
     if (snapshot.samples[0].stat.has_value()) stat.push_back(*next);
   }
-  EXPECT_GE(usage.size(), 40U);
-  EXPECT_LE(usage.size(), 44U);  // a stat between two seconds brings usage with it
-  ASSERT_EQ(stat.size(), 4U);
+  EXPECT_EQ(usage.size(), 40U);  // a stat comes with a usage, never between two
+  ASSERT_GE(stat.size(), 3U);
   for (std::size_t i = 1; i < stat.size(); ++i) EXPECT_EQ(stat[i] - stat[i - 1], seconds(10));
 }
 
@@ -462,20 +461,21 @@ TEST_P(CgroupTreeTest, WithoutDescriptorsToKeepItReadsAllTheSame) {
   }
   EXPECT_EQ(seen.size(), 30U);
   for (const auto& [id, usage] : seen) EXPECT_EQ(tree.PathOf(id), absl::StrCat("/c", usage));
-  EXPECT_THAT(absl::StrCat(testing::PrintToString(tree.degraded())), HasSubstr("RLIMIT_NOFILE"));
+  EXPECT_THAT(tree.degraded(), testing::Contains(HasSubstr("RLIMIT_NOFILE")));
 }
 
 TEST_P(CgroupTreeTest, ADirectoryThatCannotBeListedHasNotVanished) {
   fake_.Add("/a/b");
   CgroupTree tree(fake_.layout(), {"/"});
   Scan(tree);
+  core::Snapshot snapshot;
   {
-    const ShortOfDescriptors squeeze(0);
-    const core::Snapshot snapshot = Scan(tree);
-    EXPECT_THAT(snapshot.vanished, IsEmpty());
-    EXPECT_TRUE(tree.rescan_needed());
-    EXPECT_THAT(tree.degraded(), testing::Contains(HasSubstr("could not be listed")));
+    const ShortOfDescriptors squeeze(0);  // judged outside of it: the sanitizers need descriptors for that
+    tree.Scan(&snapshot);
   }
+  EXPECT_THAT(snapshot.vanished, IsEmpty());
+  EXPECT_TRUE(tree.rescan_needed());
+  EXPECT_THAT(tree.degraded(), testing::Contains(HasSubstr("could not be listed")));
   EXPECT_THAT(Scan(tree).vanished, IsEmpty());
   EXPECT_THAT(tree.degraded(), IsEmpty());
 }
