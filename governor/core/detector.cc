@@ -1,11 +1,15 @@
 #include "governor/core/detector.h"
 
+#include <algorithm>
+
 namespace memgov::core {
 namespace {
 
 // A forecast alone does not wake a domain that is less than half full: most programs grow fast when they
 // start.
 constexpr double kForecastFloorPercent = 50;
+// A domain that a forecast woke is calm again when the limit is this many times as far as the threshold.
+constexpr int kForecastRelaxes = 2;
 
 // The reason why `view` crosses `threshold`, or nothing.
 std::optional<Reason> Crossing(const Rule& rule, const Threshold& threshold, const DomainView& view) {
@@ -25,6 +29,14 @@ std::optional<Reason> Crossing(const Rule& rule, const Threshold& threshold, con
   return std::nullopt;
 }
 
+bool HasRelaxed(const Rule& rule, const DomainView& view) {
+  if (view.usage_percent >= rule.relax_percent) return false;
+  const bool limit_is_near = view.time_to_limit && rule.wake.time_to_limit &&
+                             view.usage_percent >= kForecastFloorPercent &&
+                             *view.time_to_limit <= kForecastRelaxes * *rule.wake.time_to_limit;
+  return !limit_is_near;
+}
+
 }  // namespace
 
 std::optional<Level> Detector::Observe(Instant now, const Rule& rule, const DomainView& view) {
@@ -35,11 +47,9 @@ std::optional<Level> Detector::Observe(Instant now, const Rule& rule, const Doma
   if (critical) {
     next = Level::kCritical;
   } else if (wake) {
-    next = Level::kWake;
-  } else if (view.usage_percent < rule.relax_percent) {
+    next = std::max(level_, Level::kWake);
+  } else if (HasRelaxed(rule, view)) {
     next = Level::kCalm;
-  } else if (level_ == Level::kCritical) {
-    next = Level::kWake;
   }
 
   if (critical || wake) {
@@ -61,7 +71,7 @@ std::optional<Level> Detector::Observe(Instant now, const Rule& rule, const Doma
 
 Reason Detector::ReasonAt(Instant now) const {
   Reason reason = reason_;
-  reason.held = now - crossed_at_;
+  if (crossed_at_) reason.held = now - *crossed_at_;
   return reason;
 }
 

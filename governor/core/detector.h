@@ -1,5 +1,6 @@
 // How urgent is one limit domain? A level with hysteresis: up at once when a threshold is crossed, down only
-// when usage has fallen below the relax threshold, so that a domain at its wire does not flap.
+// to calm and only when usage has fallen below the relax threshold and no forecast is near. So a domain at
+// its wire does not flap, and a level is the worst of its episode.
 
 #pragma once
 
@@ -23,12 +24,13 @@ class Detector {
 
   Level level() const { return level_; }
 
-  // Why the domain is at its level; `held` counts from the crossing to `now`.
+  // Why the domain is at its level; `held` counts from the crossing to `now`. Empty before the first
+  // crossing.
   Reason ReasonAt(Instant now) const;
 
  private:
   Level level_ = Level::kCalm;
-  Instant crossed_at_;
+  std::optional<Instant> crossed_at_;  // absent: nothing was ever crossed
   Reason reason_;
 };
 
