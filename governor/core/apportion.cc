@@ -1,38 +1,40 @@
 #include "governor/core/apportion.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace memgov::core {
 namespace {
 
-constexpr Bytes kLeastWorthAsking = kMiB;
-
 bool AskedBefore(const Candidate& a, const Candidate& b) {
-  if (a.cannot_estimate != b.cannot_estimate) return b.cannot_estimate;
-  const double size_a = static_cast<double>(a.expected) / a.protect_weight;
-  const double size_b = static_cast<double>(b.expected) / b.protect_weight;
-  if (size_a != size_b) return size_a > size_b;
-  return a.client < b.client;
+  const auto size = [](const Candidate& c) {
+    const Bytes bytes = c.promise == Promise::kEstimate ? c.expected : c.size;
+    return static_cast<double>(bytes) / c.protect_weight;
+  };
+  return std::tuple(a.promise, a.rung, -size(a), a.client) <
+         std::tuple(b.promise, b.rung, -size(b), b.client);
 }
 
 }  // namespace
 
-std::vector<Share> Apportion(Bytes deficit, std::vector<Candidate> candidates) {
+std::vector<Share> Apportion(Bytes deficit, std::vector<Candidate> candidates, int hopes) {
   std::sort(candidates.begin(), candidates.end(), AskedBefore);
   std::vector<Share> shares;
   Bytes missing = deficit;
   for (const Candidate& candidate : candidates) {
     if (missing <= 0) break;
-    if (candidate.cannot_estimate) {
-      shares.push_back({candidate.client, std::max(missing, kLeastWorthAsking)});
-      continue;  // its bytes are a hope, not an expectation: the next one is asked too
+    const Bytes target = std::max(missing, kLeastWorthAsking);
+    if (candidate.promise == Promise::kEstimate) {
+      if (candidate.expected < kLeastWorthAsking) continue;
+      const Bytes bytes = candidate.in_chunks ? std::min(candidate.expected, target) : candidate.expected;
+      shares.push_back({candidate.client, bytes});
+      missing -= bytes;
+      continue;
     }
-    if (candidate.expected < kLeastWorthAsking) continue;
-    const Bytes bytes = candidate.in_chunks
-                            ? std::min(candidate.expected, std::max(missing, kLeastWorthAsking))
-                            : candidate.expected;
-    shares.push_back({candidate.client, bytes});
-    missing -= bytes;
+    // Nothing is expected of a hope, so the next one is asked for the same bytes.
+    if (hopes >= (candidate.promise == Promise::kCaches ? 1 : kMostHopes)) break;
+    shares.push_back({candidate.client, target});
+    ++hopes;
   }
   return shares;
 }

@@ -1,5 +1,7 @@
-// Who gives how much towards one deficit? Largest first, because each request costs its client something; a
-// client with twice the protect weight counts as half as large. Nobody is asked for more than expected of it.
+// Who gives how much towards one deficit? The cheapest rung of the ladder first, and on a rung the largest
+// first, because each request costs its client something; a client with twice the protect weight counts as
+// half as large. Nobody is asked for more than expected of it. Those who cannot tell what they hold are a
+// hope: asked after the others, a few at a time. The caches of applications come last, one client at a time.
 
 #pragma once
 
@@ -10,12 +12,21 @@
 
 namespace memgov::core {
 
+// What a client's own words about a rung are worth, in the order of asking.
+enum class Promise {
+  kEstimate,  // holds `expected` bytes
+  kUnknown,   // holds free memory, but cannot tell how much
+  kCaches,    // would have to give up something that it uses
+};
+
 struct Candidate {
   ClientId client{};
-  Bytes expected = 0;            // reported retained memory x learned yield
-  double protect_weight = 1;     // > 0
-  bool in_chunks = false;        // can stop at a byte target
-  bool cannot_estimate = false;  // holds an unknown amount; asked last, for what is then still missing
+  Promise promise = Promise::kEstimate;
+  int rung = 0;               // position of its action on the ladder
+  Bytes expected = 0;         // kEstimate: reported retained memory x learned yield
+  Bytes size = 0;             // otherwise: its cgroup's usage, for the order only
+  double protect_weight = 1;  // > 0
+  bool in_chunks = false;     // can stop at a byte target
 };
 
 struct Share {
@@ -24,8 +35,14 @@ struct Share {
   friend bool operator==(const Share&, const Share&) = default;
 };
 
-// Shares in the order of asking; together at least `deficit`, if the candidates have so much. Candidates that
-// are expected to hold less than 1 MiB are not worth a request. Ties go to the lower client id.
-std::vector<Share> Apportion(Bytes deficit, std::vector<Candidate> candidates);
+// So many hopes may be in flight towards one deficit: each may stall its process for nothing.
+inline constexpr int kMostHopes = 4;
+
+// Less is not worth a request.
+inline constexpr Bytes kLeastWorthAsking = kMiB;
+
+// Shares in the order of asking; together at least `deficit`, if those that can estimate have so much.
+// `hopes` is how many are in flight already. Ties go to the lower client id.
+std::vector<Share> Apportion(Bytes deficit, std::vector<Candidate> candidates, int hopes);
 
 }  // namespace memgov::core

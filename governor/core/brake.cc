@@ -1,24 +1,56 @@
 #include "governor/core/brake.h"
 
+#include <algorithm>
+
 namespace memgov::core {
 namespace {
 
 constexpr Bytes kPage = 4096;
-// A sample taken this soon after a write may still show the value before it.
-constexpr auto kWriteSettles = std::chrono::seconds(1);
+// The kernel charges and reclaims in batches of 64 pages a CPU; usage that it holds at memory.high hovers
+// within a few of them.
+constexpr Bytes kHover = kMiB;
+// memory.high is read once a second and written by a worker, so a sample this soon after may show the value
+// before ours.
+constexpr auto kWriteSettles = std::chrono::seconds(3);
+// Someone who keeps resetting memory.high is not fought: wait 1 s, 2 s, ... 64 s before it is armed again.
+constexpr auto kArmAgain = std::chrono::seconds(1);
+constexpr int kMostDoublings = 6;
 // How long a braking domain waits for help to turn up before the brake is let go.
 constexpr auto kHelpGrace = std::chrono::milliseconds(250);
 
 Bytes PercentOf(Bytes limit, double percent) {
-  const auto bytes = static_cast<Bytes>(static_cast<double>(limit) * percent / 100);
-  return bytes / kPage * kPage;  // the kernel rounds to pages; so our value reads back as written
+  return static_cast<Bytes>(static_cast<double>(limit) * percent / 100);
+}
+
+// The kernel rounds down to pages; so our value reads back as written.
+Bytes PageAtOrAbove(Bytes bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+bool HasRelaxed(const Rule& rule, const BrakeView& view) {
+  return view.usage < PercentOf(view.limit, rule.relax_percent);
 }
 
 }  // namespace
 
+double Brake::PercentFor(const Rule& rule) {
+  // Below the wake threshold the brake would slow a domain for which nobody is asked.
+  return std::max(rule.brake.at_percent, rule.wake.usage_percent.value_or(0));
+}
+
+Brake::Wire Brake::WireFor(const Rule& rule, Bytes limit) {
+  const Bytes reached = PageAtOrAbove(PercentOf(limit, PercentFor(rule)));
+  return {.reached = reached, .high = reached + kHover};
+}
+
 std::optional<Instant> Brake::ends_at() const {
   if (state_ != State::kBraking) return std::nullopt;
   return braking_since_ + longest_;
+}
+
+BrakeChange Brake::Arm(Instant now, const Wire& wire, const char* why) {
+  state_ = State::kArmed;
+  wire_ = wire;
+  written_at_ = now;
+  return {.kind = NoteKind::kBrakeArmed, .write = true, .high = wire.high, .why = why};
 }
 
 BrakeChange Brake::LetGo(State next, const char* why) {
@@ -26,40 +58,42 @@ BrakeChange Brake::LetGo(State next, const char* why) {
   return {.kind = NoteKind::kBrakeReleased, .write = true, .high = std::nullopt, .why = why};
 }
 
-std::optional<BrakeChange> Brake::WhileOff(Instant now, const BrakeView& view, Bytes at) {
-  if (!view.allowed || view.memory_high || view.usage >= at) return std::nullopt;
-  state_ = State::kArmed;
-  high_ = at;
-  written_at_ = now;
-  return BrakeChange{.kind = NoteKind::kBrakeArmed, .write = true, .high = at, .why = "armed above usage"};
+std::optional<BrakeChange> Brake::WhileOff(Instant now, const BrakeView& view, const Wire& wire) {
+  if (!view.allowed || !view.just_read || view.memory_high || now < arm_again_at_) return std::nullopt;
+  if (view.usage >= wire.reached || wire.high >= view.limit) return std::nullopt;
+  return Arm(now, wire, "armed above usage");
 }
 
-std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, const BrakeView& view, Bytes at) {
+std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, const BrakeView& view,
+                                             const Wire& wire) {
   if (!view.allowed) return LetGo(State::kOff, "nobody can be asked here any more");
-  if (view.sampled_at - written_at_ >= kWriteSettles && view.memory_high != high_) {
-    // Someone else wrote: a foreign value stays, a reset one is armed again from kOff.
-    state_ = State::kOff;
-    return BrakeChange{.kind = NoteKind::kBrakeReleased, .why = "memory.high was changed by someone else"};
+  if (view.sampled_at - written_at_ >= kWriteSettles) {
+    if (view.memory_high != wire_.high) {
+      // Never written over: a foreign value stays, a reset one is armed again later.
+      arm_again_at_ = now + kArmAgain * (1 << lost_);
+      lost_ = std::min(lost_ + 1, kMostDoublings);
+      return LetGo(State::kOff, "memory.high does not hold our value: someone else sets it");
+    }
+    lost_ = 0;
   }
-  if (view.usage >= high_) {
+  if (view.usage >= wire_.reached) {
     state_ = State::kBraking;
     braking_since_ = now;
     help_seen_at_ = now;
     longest_ = rule.brake.longest;
-    return BrakeChange{.kind = NoteKind::kBraking, .why = "usage reached memory.high"};
+    return BrakeChange{.kind = NoteKind::kBraking, .high = wire_.high, .why = "usage reached the brake"};
   }
-  if (at == high_) return std::nullopt;
-  if (view.usage >= at) return LetGo(State::kSpent, "the limit fell, usage is above the new wire");
-  high_ = at;
-  written_at_ = now;
-  return BrakeChange{.kind = NoteKind::kBrakeArmed, .write = true, .high = at, .why = "the wire moved"};
+  if (wire.high == wire_.high || !view.just_read) return std::nullopt;
+  if (view.usage >= wire.reached) return LetGo(State::kSpent, "the limit fell, usage is above the new wire");
+  if (wire.high >= view.limit) return LetGo(State::kOff, "the limit is too small for a brake");
+  return Arm(now, wire, "the wire moved");
 }
 
 std::optional<BrakeChange> Brake::WhileBraking(Instant now, const Rule& rule, const BrakeView& view) {
   if (!view.allowed) return LetGo(State::kSpent, "nobody can be asked here any more");
-  if (view.usage < PercentOf(view.limit, rule.relax_percent)) {
+  if (HasRelaxed(rule, view)) {
     state_ = State::kArmed;
-    return std::nullopt;
+    return BrakeChange{.kind = NoteKind::kBrakeArmed, .high = wire_.high, .why = "usage has relaxed"};
   }
   if (now - braking_since_ >= longest_) return LetGo(State::kSpent, "the longest episode is over");
   if (view.help_coming) help_seen_at_ = now;
@@ -68,16 +102,15 @@ std::optional<BrakeChange> Brake::WhileBraking(Instant now, const Rule& rule, co
 }
 
 std::optional<BrakeChange> Brake::Observe(Instant now, const Rule& rule, const BrakeView& view) {
-  const Bytes at = PercentOf(view.limit, rule.brake.at_percent);
   switch (state_) {
     case State::kOff:
-      return WhileOff(now, view, at);
+      return WhileOff(now, view, WireFor(rule, view.limit));
     case State::kArmed:
-      return WhileArmed(now, rule, view, at);
+      return WhileArmed(now, rule, view, WireFor(rule, view.limit));
     case State::kBraking:
       return WhileBraking(now, rule, view);
     case State::kSpent:
-      if (view.usage < PercentOf(view.limit, rule.relax_percent)) state_ = State::kOff;
+      if (HasRelaxed(rule, view)) state_ = State::kOff;
       return std::nullopt;
   }
   return std::nullopt;

@@ -5,6 +5,10 @@
 // never over a value that someone else set, let go when help is not coming or an episode has lasted
 // `longest`, and not armed again before usage has relaxed. Without the brake a grower at full speed is killed
 // before the first alarm; braked for too long it would be worse off than killed.
+//
+// The kernel reclaims back to memory.high and a little below, so usage that hovers there never reads above
+// it. Therefore memory.high stands a little above the threshold at which the episode, and the domain's need,
+// begin.
 
 #pragma once
 
@@ -18,22 +22,32 @@ namespace memgov::core {
 
 struct BrakeView {
   bool allowed = false;      // v2, enforced by policy, and the subtree has a client that can give memory
-  bool help_coming = false;  // a request is in flight or can be sent now
+  bool help_coming = false;  // a request is in flight
   Bytes usage = 0;
-  Bytes limit = 0;
+  Bytes limit = 0;                   // 0: none
   std::optional<Bytes> memory_high;  // as last sampled
   Instant sampled_at;
+  bool just_read = false;  // sampled_at is so near to now that usage has hardly moved
 };
 
 struct BrakeChange {
   NoteKind kind = NoteKind::kBrakeArmed;  // or kBraking, kBrakeReleased
-  bool write = false;                     // `high` is to be written (absent: max)
+  bool write = false;                     // `high` is to be written (absent: ours is to be taken away)
   std::optional<Bytes> high;
   const char* why = "";
 };
 
 class Brake {
  public:
+  // The wire of `rule` in a domain with this limit, whole pages.
+  struct Wire {
+    Bytes reached = 0;  // usage from here on is an episode
+    Bytes high = 0;     // what memory.high is set to
+  };
+  static Wire WireFor(const Rule& rule, Bytes limit);
+  // Where it stands, in percent of the limit.
+  static double PercentFor(const Rule& rule);
+
   std::optional<BrakeChange> Observe(Instant now, const Rule& rule, const BrakeView& view);
 
   // Ours to restore: armed or braking.
@@ -45,14 +59,18 @@ class Brake {
  private:
   enum class State { kOff, kArmed, kBraking, kSpent };
 
-  std::optional<BrakeChange> WhileOff(Instant now, const BrakeView& view, Bytes at);
-  std::optional<BrakeChange> WhileArmed(Instant now, const Rule& rule, const BrakeView& view, Bytes at);
+  std::optional<BrakeChange> WhileOff(Instant now, const BrakeView& view, const Wire& wire);
+  std::optional<BrakeChange> WhileArmed(Instant now, const Rule& rule, const BrakeView& view,
+                                        const Wire& wire);
   std::optional<BrakeChange> WhileBraking(Instant now, const Rule& rule, const BrakeView& view);
+  BrakeChange Arm(Instant now, const Wire& wire, const char* why);
   BrakeChange LetGo(State next, const char* why);
 
   State state_ = State::kOff;
-  Bytes high_ = 0;  // what we wrote
+  Wire wire_;  // of what we wrote
   Instant written_at_;
+  int lost_ = 0;  // how often in a row memory.high did not hold what we wrote
+  Instant arm_again_at_;
   Instant braking_since_;
   Instant help_seen_at_;
   Duration longest_{};

@@ -12,14 +12,17 @@ Engine::Engine(Policy policy) { SetPolicy(std::move(policy)); }
 void Engine::SetPolicy(Policy policy) {
   policy_ = std::move(policy);
   world_.SetPolicy(&policy_);
+  policy_is_new_ = true;
 }
 
 Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const ClientEvent> events) {
   now_ = now;
   decisions_ = {};
+  touched_.clear();
   const World::Changes changes = world_.Apply(snapshot);
-  for (const ClientEvent& event : events) ledger_.Apply(event);
+  for (const ClientEvent& event : events) TakeIn(event);
   std::erase_if(in_need_, [this](const NeedOrder& need) { return world_.Find(need.second) == nullptr; });
+  std::erase_if(braking_, [this](CgroupId id) { return world_.Find(id) == nullptr; });
 
   for (const World::OomKill& kill : changes.oom_kills) {
     const CgroupState& cgroup = *world_.Find(kill.cgroup);
@@ -28,36 +31,73 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
     decisions_.notes.push_back(std::move(note));
   }
   CloseRequests();
-  for (const CgroupId id : changes.sampled) Judge(*world_.Find(id));
-  for (const auto& [depth, id] : in_need_) Ask(*world_.Find(id));
-  SendSoftLimits();
-  for (const CgroupId id : changes.sampled) {
-    SetWireOf(*world_.Find(id));
-    SetCadenceOf(*world_.Find(id));
+
+  touched_.insert(changes.sampled.begin(), changes.sampled.end());
+  if (std::exchange(policy_is_new_, false)) {
+    for (const auto& [id, cgroup] : world_.cgroups()) touched_.insert(id);
   }
-  ScheduleNextTick();
+  for (const CgroupId id : touched_) Judge(*world_.Find(id));
+
+  // Memory first: milliseconds count for it.
+  for (const auto& [depth, id] : in_need_) Ask(*world_.Find(id));
+  for (const auto& [depth, id] : in_need_) SendSettings(*world_.Find(id));
+  for (const ClientEvent& event : events) {
+    if (const auto* report = std::get_if<ClientReport>(&event)) SendSoftLimit(report->client);
+  }
+
+  touched_.insert(braking_.begin(), braking_.end());
+  for (const CgroupId id : touched_) {
+    CgroupState& cgroup = *world_.Find(id);
+    if (!cgroup.last) continue;
+    SetWireOf(cgroup);
+    SetCadenceOf(cgroup);
+  }
+  for (const CgroupId id : braking_) WakeAt(world_.Find(id)->brake.ends_at());
+  WakeAt(ledger_.NextDeadline(now_));
   return std::move(decisions_);
 }
 
+void Engine::TakeIn(const ClientEvent& event) {
+  const auto leave = [this](ClientId client) {
+    const auto it = ledger_.clients().find(client);
+    if (it != ledger_.clients().end()) world_.Detach(client, it->second.info.cgroup);
+  };
+  if (const auto* attached = std::get_if<ClientAttached>(&event)) {
+    leave(attached->client);  // attached anew: its process has moved
+    world_.Attach(attached->client, attached->cgroup);
+  } else if (const auto* detached = std::get_if<ClientDetached>(&event)) {
+    leave(detached->client);
+  }
+  ledger_.Apply(now_, event);
+}
+
 void Engine::CloseRequests() {
-  const auto usage_of = [this](CgroupId id) -> std::optional<Ledger::Reading> {
+  const auto reading_of = [this](CgroupId id) -> std::optional<Ledger::Reading> {
     const CgroupState* cgroup = world_.Find(id);
     if (cgroup == nullptr || !cgroup->last) return std::nullopt;
     return Ledger::Reading{cgroup->last->usage, cgroup->last->taken_at};
   };
-  for (Closed& closed : ledger_.Close(now_, usage_of)) {
-    const Directive& directive = closed.request.directive;
-    if (!closed.request.gives && closed.kind == NoteKind::kReturned) continue;  // a setting that was taken
+  for (Closed& closed : ledger_.Close(now_, reading_of)) {
+    const InFlight& request = closed.request;
+    if (CgroupState* cgroup = request.gives ? world_.Find(request.cgroup) : nullptr) {
+      --cgroup->requests;
+      touched_.insert(cgroup->id);
+    }
+    if (closed.returned > 0) {
+      world_.VisitUpwards(request.cgroup, [&](CgroupState& at) {
+        at.settled_at = std::max(at.settled_at, request.outcome->received_at);
+      });
+    }
+    const Directive& directive = request.directive;
+    if (!request.gives && closed.kind == NoteKind::kReturned) continue;  // a setting that was taken
     Note note{.kind = closed.kind, .at = now_, .domain = directive.domain};
     if (const CgroupState* domain = world_.Find(directive.domain)) note = NoteOn(*domain, closed.kind);
-    if (const auto client = ledger_.clients().find(directive.client); client != ledger_.clients().end()) {
-      note.cgroup = client->second.info.cgroup;
-    }
+    note.cgroup = request.cgroup;
     note.client = directive.client;
     note.directive = directive.id;
     note.action = NameOf(directive.action);
     note.bytes = closed.returned;
-    note.took = now_ - closed.request.sent_at;
+    note.took = now_ - request.sent_at;
     note.reason = directive.reason;
     note.text = std::move(closed.why);
     decisions_.notes.push_back(std::move(note));
@@ -65,20 +105,25 @@ void Engine::CloseRequests() {
 }
 
 void Engine::Judge(CgroupState& domain) {
-  if (!domain.limit || *domain.limit <= 0) {
+  const bool was_in_need = domain.detector.level() != Level::kCalm;
+  if (!domain.last || !domain.limit || *domain.limit <= 0) {
+    if (!was_in_need) return;
+    Note note = NoteOn(domain, NoteKind::kRelaxed);
+    note.text = "its limit is gone";
+    decisions_.notes.push_back(std::move(note));
+    domain.detector = {};
     in_need_.erase({-domain.depth, domain.id});
     return;
   }
   const DomainView view{.usage_percent = domain.UsagePercent(),
                         .time_to_limit = domain.forecast.TimeToUse(*domain.limit - domain.last->usage)};
-  const bool was_in_need = domain.detector.level() != Level::kCalm;
   const auto changed = domain.detector.Observe(now_, *domain.rule, view);
   if (!changed) return;
 
   const bool in_need = *changed != Level::kCalm;
   if (in_need && !was_in_need) {
     domain.in_need_since = now_;
-    domain.withheld.clear();
+    domain.withheld = 0;
     in_need_.insert({-domain.depth, domain.id});
   } else if (!in_need) {
     in_need_.erase({-domain.depth, domain.id});
@@ -90,39 +135,60 @@ void Engine::Judge(CgroupState& domain) {
 }
 
 void Engine::SetWireOf(CgroupState& domain) {
-  const Rule& rule = *domain.rule;
-  const bool enforce = rule.mode == Mode::kEnforce && domain.limit && *domain.limit > 0;
-  if (domain.has_brake) {
-    const BrakeView view{.allowed = enforce && rule.brake.enabled && HelpIsPossible(domain),
-                         .help_coming = HelpIsComing(domain),
-                         .usage = domain.last->usage,
-                         .limit = domain.limit.value_or(0),
-                         .memory_high = domain.memory_high,
-                         .sampled_at = domain.last->taken_at};
-    const auto change = domain.brake.Observe(now_, rule, view);
-    if (!change) return;
-    if (change->write) {
-      decisions_.wires.push_back({.cgroup = domain.id, .at = change->high, .brake = true});
-    }
-    Note note = NoteOn(domain, change->kind);
-    note.bytes = change->high.value_or(0);
-    note.text = change->why;
-    decisions_.notes.push_back(std::move(note));
-    return;
-  }
+  if (domain.has_brake) return SetBrakeOf(domain);
   // v1: an alarm only; it slows nobody. The node has no file to arm.
+  const Rule& rule = *domain.rule;
   std::optional<Bytes> at;
-  if (enforce && rule.wake.usage_percent && domain.id != kNodeId) {
+  if (rule.mode == Mode::kEnforce && rule.wake.usage_percent && domain.limit && domain.id != kNodeId) {
     at = static_cast<Bytes>(static_cast<double>(*domain.limit) * *rule.wake.usage_percent / 100);
   }
-  if (at == domain.wire) return;
+  if (at == domain.wire || (at && !WasJustRead(domain))) return;
+  // Above the wire the polling of a domain in need takes over; it is armed when usage has fallen below.
+  if (at && domain.last->usage >= *at) {
+    if (!domain.wire) return;
+    at.reset();
+  }
   domain.wire = at;
   decisions_.wires.push_back({.cgroup = domain.id, .at = at});
+}
+
+void Engine::SetBrakeOf(CgroupState& domain) {
+  const Rule& rule = *domain.rule;
+  const bool may_brake = rule.mode == Mode::kEnforce && rule.brake.enabled && domain.limit.value_or(0) > 0;
+  const BrakeView view{.allowed = may_brake && HelpIsPossible(domain),
+                       .help_coming = domain.brake.braking() && HelpIsComing(domain),
+                       .usage = domain.last->usage,
+                       .limit = domain.limit.value_or(0),
+                       .memory_high = domain.last->memory_high,
+                       .sampled_at = domain.last->taken_at,
+                       .just_read = WasJustRead(domain)};
+  const auto change = domain.brake.Observe(now_, rule, view);
+  if (!change) return;
+  if (domain.brake.braking()) {
+    braking_.insert(domain.id);
+  } else {
+    braking_.erase(domain.id);
+  }
+  if (change->write) {
+    decisions_.wires.push_back({.cgroup = domain.id, .at = change->high, .brake = true});
+  }
+  Note note = NoteOn(domain, change->kind);
+  note.bytes = change->high.value_or(0);
+  note.reason = {.rule = rule.name,
+                 .signal = Signal::kUsage,
+                 .observed = domain.UsagePercent(),
+                 .threshold = Brake::PercentFor(rule)};
+  note.text = change->why;
+  decisions_.notes.push_back(std::move(note));
 }
 
 void Engine::SetCadenceOf(CgroupState& cgroup) {
   CadenceInput input{.in_need = cgroup.detector.level() != Level::kCalm || cgroup.brake.braking()};
   if (input.in_need) input.in_need_for = now_ - cgroup.in_need_since;
+  if (cgroup.requests > 0) {
+    input.in_need = true;
+    input.in_need_for = {};
+  }
   if (cgroup.limit) {
     const double wire_percent = cgroup.rule->wake.usage_percent.value_or(100);
     const auto wire = static_cast<Bytes>(static_cast<double>(*cgroup.limit) * wire_percent / 100);
@@ -137,20 +203,9 @@ void Engine::SetCadenceOf(CgroupState& cgroup) {
       {.cgroup = cgroup.id, .usage_every = cadence.usage_every, .stat_every = cadence.stat_every});
 }
 
-void Engine::ScheduleNextTick() {
+void Engine::WakeAt(std::optional<Instant> when) {
   auto& next = decisions_.next_tick;
-  const auto at = [&next](std::optional<Instant> when) {
-    if (when && (!next || *when < *next)) next = when;
-  };
-  at(ledger_.NextDeadline());
-  for (const auto& [depth, id] : in_need_) {
-    const CgroupState& domain = *world_.Find(id);
-    at(domain.brake.ends_at());
-    // Some client may be asked again: not before its cooldown is over.
-    for (const auto& [client_id, client] : ledger_.clients()) {
-      if (client.ask_again_at > now_ && world_.IsWithin(client.info.cgroup, id)) at(client.ask_again_at);
-    }
-  }
+  if (when && (!next || *when < *next)) next = when;
 }
 
 Note Engine::NoteOn(const CgroupState& domain, NoteKind kind) const {

@@ -40,37 +40,71 @@ class Engine {
   // Deepest first, so that a container's own need is met before its ancestors count what they lack.
   using NeedOrder = std::pair<int, CgroupId>;  // negative depth, id
 
+  // One rung that a client could climb now.
+  struct Offer {
+    ActionKind kind = ActionKind::kRelease;
+    Promise promise = Promise::kEstimate;
+    int rung = 0;
+    Bytes expected = 0;
+  };
+  // How one domain's clients stand: those that may really be asked, or those that observe mode would ask.
+  struct Survey {
+    std::vector<Candidate> candidates;
+    Bytes coming = 0;  // expected of requests in flight
+    int hopes = 0;     // requests in flight of which nothing is expected
+    int busy = 0, cooling = 0, empty = 0, unreadable = 0;
+    int others = 0;  // of the other kind: not looked at
+  };
+  // What one request is about.
+  struct Terms {
+    Bytes bytes = 0;      // asked
+    Bytes expected = 0;   // counted on
+    Bytes estimated = 0;  // the client's own words for it
+  };
+
+  // engine.cc: the order of a tick, and what follows from the cgroups.
+  void TakeIn(const ClientEvent& event);
   void CloseRequests();
   void Judge(CgroupState& domain);
-  void Ask(CgroupState& domain);
-  bool AskForMemory(CgroupState& domain, Bytes deficit, std::string* why_not);
-  bool ReadingsAreFresh(const std::vector<Share>& shares);
-  void SendSettings(CgroupState& domain);
-  void SendSoftLimits();
   void SetWireOf(CgroupState& domain);
+  void SetBrakeOf(CgroupState& domain);
   void SetCadenceOf(CgroupState& cgroup);
-  void ScheduleNextTick();
-
-  Bytes DeficitOf(const CgroupState& domain) const;
-  bool HelpIsPossible(const CgroupState& domain) const;
-  bool HelpIsComing(const CgroupState& domain) const;
-  bool MayAct(const CgroupState& domain, const ClientState& client) const;
-  const Rule& RuleOf(const ClientState& client) const;
-  std::optional<Action> GivingAction(const ClientState& client, Bytes bytes) const;
-
-  void Send(const CgroupState& domain, ClientState& client, Action action, Bytes expected, const Rule& rule);
-  void Withhold(CgroupState& domain, std::string why);
+  void WakeAt(std::optional<Instant> when);
   Note NoteOn(const CgroupState& domain, NoteKind kind) const;
 
+  // engine_ask.cc: who is asked for how much.
+  void Ask(CgroupState& domain);
+  Bytes NeedOf(const CgroupState& domain) const;
+  Survey Look(const CgroupState& domain, bool act);
+  void LookAt(const ClientState& client, bool act, Survey* survey);
+  bool Give(CgroupState& domain, Bytes missing, Survey survey);
+  std::optional<Offer> OfferOf(const ClientState& client) const;
+  bool WasJustRead(const CgroupState& cgroup) const;
+  bool IsFresh(CgroupState& cgroup);
+  bool HelpIsPossible(const CgroupState& domain) const;
+  bool HelpIsComing(const CgroupState& domain) const;
+  void Withhold(CgroupState& domain, Bytes missing, const Survey& survey);
+
+  // engine_send.cc: what they are sent.
+  void SendSettings(CgroupState& domain);
+  void SendSoftLimit(ClientId id);
+  void Send(const CgroupState& domain, ClientState& client, Action action, const Reason& reason,
+            const Terms& terms);
+  bool MayAct(const CgroupState& domain, const ClientState& client) const;
+  const Rule& RuleOf(const ClientState& client) const;
+
   Policy policy_;
+  bool policy_is_new_ = false;
   World world_;
   Ledger ledger_;
   std::set<NeedOrder> in_need_;
+  std::set<CgroupId> braking_;
   std::uint64_t next_directive_ = 1;
 
   // Of the tick that runs.
   Instant now_;
   Decisions decisions_;
+  std::set<CgroupId> touched_;  // cgroups whose wire and cadence may change
 };
 
 }  // namespace memgov::core

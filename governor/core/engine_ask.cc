@@ -1,208 +1,221 @@
-// The asking half of the engine: how much is missing in a domain, who can give it, what they are sent.
+// The asking half of the engine: how much is missing in a domain, and who is asked for it.
 
 #include <algorithm>
+#include <array>
 
 #include "absl/strings/str_cat.h"
 #include "governor/core/engine.h"
-#include "governor/core/explain.h"
 
 namespace memgov::core {
 namespace {
 
-// A soft limit that leaves a collected heap room to work: the client raises it to its own floor if need be.
-constexpr double kSoftLimitOverLive = 1.3;
-constexpr Bytes kSoftLimitSlack = 16 * kMiB;
-
-// What came back is the difference to the reading before the request, so that one must be fresh.
+// What came back is the difference to the reading before the request, and a wire must be above usage: so
+// these readings must be younger than this.
 constexpr auto kFreshReading = std::chrono::milliseconds(5);
 
-bool CanGive(const Capabilities& can) { return can.release || can.collect || can.shed; }
+bool Gives(ActionKind kind, const Capabilities& can) {
+  switch (kind) {
+    case ActionKind::kRelease:
+      return can.release;
+    case ActionKind::kCollect:
+      return can.collect;
+    case ActionKind::kShed:
+      return can.shed;
+    case ActionKind::kSetReleaseMode:
+    case ActionKind::kSetSoftLimit:
+      return false;
+  }
+  return false;
+}
+
+bool GivesAnything(const Rule& rule, const Capabilities& can) {
+  return std::any_of(rule.actions.begin(), rule.actions.end(),
+                     [&can](ActionKind kind) { return Gives(kind, can); });
+}
+
+Action Giving(ActionKind kind, Bytes bytes, Duration longest_stall) {
+  if (kind == ActionKind::kShed) return Shed{.bytes = bytes};
+  if (kind == ActionKind::kCollect) return Collect{.bytes = bytes};
+  return Release{.bytes = bytes, .longest_stall = longest_stall};
+}
+
+// What has been said in an episode about a need that nobody was asked to meet: each at most once.
+enum Withheld : unsigned { kSaidNobody = 1, kSaidWaiting = 2, kSaidNothing = 4 };
 
 }  // namespace
 
-const Rule& Engine::RuleOf(const ClientState& client) const {
-  const CgroupState* cgroup = world_.Find(client.info.cgroup);
-  return cgroup == nullptr ? *world_.Find(kNodeId)->rule : *cgroup->rule;
-}
-
-bool Engine::MayAct(const CgroupState& domain, const ClientState& client) const {
-  return domain.rule->mode == Mode::kEnforce && RuleOf(client).mode == Mode::kEnforce;
-}
-
 // What has to leave the domain: down to the relax threshold, and so much more as it will grow until the same
-// clients may be asked again. What is already on its way counts.
-Bytes Engine::DeficitOf(const CgroupState& domain) const {
+// clients may be asked again.
+Bytes Engine::NeedOf(const CgroupState& domain) const {
   const auto target =
       static_cast<Bytes>(static_cast<double>(*domain.limit) * domain.rule->relax_percent / 100);
   const double horizon = std::chrono::duration<double>(domain.rule->pace.cooldown).count();
   const auto growth = static_cast<Bytes>(
       std::min(domain.forecast.BytesPerSecond() * horizon, static_cast<double>(*domain.limit)));
-  const Bytes coming =
-      ledger_.ExpectedBytes([&](CgroupId cgroup) { return world_.IsWithin(cgroup, domain.id); });
-  return domain.last->usage - target + growth - coming;
+  return domain.last->usage - target + growth;
+}
+
+void Engine::Ask(CgroupState& domain) {
+  const bool enforce = domain.rule->mode == Mode::kEnforce;
+  Survey survey = Look(domain, enforce);
+  const Bytes missing = NeedOf(domain) - survey.coming;
+  if (missing <= 0) return;
+  // A reading from before the last return still counts what has left.
+  if (domain.last->taken_at < domain.settled_at && !IsFresh(domain)) return;
+  bool said = Give(domain, missing, survey);
+  if (survey.others > 0 && decisions_.read_now.empty()) {
+    // Clients that a rule only observes: what would they be asked for in addition?
+    Survey observed = Look(domain, false);
+    const Bytes still_missing = NeedOf(domain) - observed.coming;
+    if (still_missing > 0) said = Give(domain, still_missing, std::move(observed)) || said;
+  }
+  if (!said) Withhold(domain, missing, survey);
+}
+
+Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
+  Survey survey;
+  for (const ClientId id : domain.clients) {
+    const ClientState& client = ledger_.clients().at(id);
+    if (client.giving) {
+      const InFlight& request = ledger_.in_flight().at(*client.giving);
+      ++survey.busy;
+      if (request.CountsAt(now_)) {
+        survey.coming += request.expected;
+        if (request.expected == 0) ++survey.hopes;
+      }
+    } else if (MayAct(domain, client) != act) {
+      ++survey.others;
+    } else if (client.report) {
+      LookAt(client, act, &survey);
+    }
+  }
+  return survey;
+}
+
+void Engine::LookAt(const ClientState& client, bool act, Survey* survey) {
+  const Rule& rule = RuleOf(client);
+  if (!GivesAnything(rule, client.info.capabilities)) return;
+  Instant free_at = client.learned.ask_again_at;
+  if (!act) {
+    if (client.pretended.ask_again_at > now_) survey->coming += client.pretended.expected;
+    free_at = std::max(free_at, client.pretended.ask_again_at);
+  }
+  if (free_at > now_) {
+    ++survey->cooling;
+    WakeAt(free_at);
+    return;
+  }
+  const CgroupState& cgroup = *world_.Find(client.info.cgroup);
+  if (cgroup.read_wanted_at && *cgroup.read_wanted_at < now_) {
+    ++survey->unreadable;  // until a reading comes after all
+    return;
+  }
+  const auto offer = OfferOf(client);
+  if (!offer) {
+    ++survey->empty;
+    return;
+  }
+  survey->candidates.push_back(
+      {.client = client.info.client,
+       .promise = offer->promise,
+       .rung = offer->rung,
+       .expected = offer->expected,
+       .size = cgroup.last ? cgroup.last->usage : 0,
+       .protect_weight = rule.protect_weight,
+       .in_chunks = offer->kind == ActionKind::kRelease && client.info.capabilities.release_in_chunks});
+}
+
+// The first rung of its rule's ladder that promises something; after askings in vain the next one, up to the
+// last.
+std::optional<Engine::Offer> Engine::OfferOf(const ClientState& client) const {
+  const CgroupState& cgroup = *world_.Find(client.info.cgroup);
+  // No process holds more than its cgroup is charged with, whatever it says.
+  const Bytes held =
+      cgroup.last ? std::min(client.report->retained, cgroup.last->usage) : client.report->retained;
+  const std::vector<ActionKind>& ladder = cgroup.rule->actions;
+  int in_vain = client.learned.fruitless;
+  std::optional<Offer> found;
+  for (std::size_t rung = 0; rung < ladder.size(); ++rung) {
+    if (!Gives(ladder[rung], client.info.capabilities)) continue;
+    Offer offer{.kind = ladder[rung], .rung = static_cast<int>(rung)};
+    if (offer.kind == ActionKind::kShed) {
+      offer.promise = Promise::kCaches;
+    } else if (client.report->retained_kind == EstimateKind::kNone) {
+      offer.promise = Promise::kUnknown;
+    } else {
+      offer.expected = static_cast<Bytes>(static_cast<double>(held) * client.learned.yield(offer.kind));
+      if (offer.expected < kLeastWorthAsking) continue;
+    }
+    found = offer;
+    if (in_vain-- == 0) break;
+  }
+  return found;
+}
+
+// Sends the shares whose cgroup, and the domain, were just read. False when there is nobody to send to and
+// nobody at work.
+bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
+  const std::vector<Share> shares = Apportion(missing, std::move(survey.candidates), survey.hopes);
+  if (shares.empty()) return survey.busy > 0;
+  if (!IsFresh(domain)) return true;
+  for (const Share& share : shares) {
+    ClientState& client = ledger_.clients().at(share.client);
+    if (!IsFresh(*world_.Find(client.info.cgroup))) continue;
+    const Offer offer = *OfferOf(client);
+    Terms terms{.bytes = share.bytes};
+    if (offer.promise == Promise::kEstimate) {
+      terms.expected = share.bytes;
+      terms.estimated =
+          static_cast<Bytes>(static_cast<double>(share.bytes) / client.learned.yield(offer.kind));
+    }
+    Send(domain, client, Giving(offer.kind, share.bytes, RuleOf(client).pace.longest_stall),
+         domain.detector.ReasonAt(now_), terms);
+  }
+  return true;
+}
+
+bool Engine::WasJustRead(const CgroupState& cgroup) const {
+  return cgroup.last && now_ - cgroup.last->taken_at <= kFreshReading;
+}
+
+// Whether the cgroup was read just now, and after the last return of memory from it. If not, a reading is
+// asked for, once; without an answer the cgroup counts as unreadable until one comes.
+bool Engine::IsFresh(CgroupState& cgroup) {
+  if (WasJustRead(cgroup) && cgroup.last->taken_at >= cgroup.settled_at) return true;
+  if (!cgroup.read_wanted_at) {
+    cgroup.read_wanted_at = now_;
+    decisions_.read_now.push_back(cgroup.id);
+  }
+  return false;
 }
 
 bool Engine::HelpIsPossible(const CgroupState& domain) const {
-  return std::any_of(ledger_.clients().begin(), ledger_.clients().end(), [&](const auto& entry) {
-    const ClientState& client = entry.second;
-    return CanGive(client.info.capabilities) && MayAct(domain, client) &&
-           world_.IsWithin(client.info.cgroup, domain.id);
+  return std::any_of(domain.clients.begin(), domain.clients.end(), [&](ClientId id) {
+    const ClientState& client = ledger_.clients().at(id);
+    return MayAct(domain, client) && GivesAnything(RuleOf(client), client.info.capabilities);
   });
 }
 
 bool Engine::HelpIsComing(const CgroupState& domain) const {
-  return std::any_of(ledger_.in_flight().begin(), ledger_.in_flight().end(), [&](const auto& entry) {
-    const auto client = ledger_.clients().find(entry.second.directive.client);
-    return entry.second.gives && client != ledger_.clients().end() &&
-           world_.IsWithin(client->second.info.cgroup, domain.id);
-  });
+  return std::any_of(domain.clients.begin(), domain.clients.end(),
+                     [&](ClientId id) { return ledger_.clients().at(id).giving.has_value(); });
 }
 
-// The first rung of the client's ladder that it is able to climb.
-std::optional<Action> Engine::GivingAction(const ClientState& client, Bytes bytes) const {
-  const Rule& rule = RuleOf(client);
-  const Capabilities& can = client.info.capabilities;
-  for (const ActionKind kind : rule.actions) {
-    if (kind == ActionKind::kRelease && can.release) {
-      return Release{.bytes = bytes, .longest_stall = rule.pace.longest_stall};
-    }
-    if (kind == ActionKind::kCollect && can.collect) return Collect{.bytes = bytes};
-    if (kind == ActionKind::kShed && can.shed) return Shed{.bytes = bytes};
+void Engine::Withhold(CgroupState& domain, Bytes missing, const Survey& survey) {
+  Withheld what = kSaidNothing;
+  std::string text = absl::StrCat("nobody to ask now: ", survey.cooling, " cooling down, ", survey.empty,
+                                  " hold nothing, ", survey.unreadable, " cannot be read");
+  if (survey.cooling > 0) {
+    what = kSaidWaiting;
+  } else if (survey.empty + survey.unreadable == 0) {
+    what = kSaidNobody;
+    text = "no client that could give memory";
   }
-  return std::nullopt;
-}
-
-void Engine::Ask(CgroupState& domain) {
-  const Bytes deficit = DeficitOf(domain);
-  if (deficit <= 0) return;
-  SendSettings(domain);
-  std::string why_not;
-  if (!AskForMemory(domain, deficit, &why_not)) Withhold(domain, std::move(why_not));
-}
-
-bool Engine::AskForMemory(CgroupState& domain, Bytes deficit, std::string* why_not) {
-  std::vector<Candidate> candidates;
-  int cooling = 0, empty = 0, busy = 0;
-  for (const auto& [id, client] : ledger_.clients()) {
-    if (!world_.IsWithin(client.info.cgroup, domain.id) || !client.report) continue;
-    if (!GivingAction(client, 0)) continue;
-    if (client.giving) {
-      ++busy;
-    } else if (client.ask_again_at > now_) {
-      ++cooling;
-    } else {
-      const bool unknown = client.report->retained_kind == EstimateKind::kNone;
-      const auto expected = static_cast<Bytes>(static_cast<double>(client.report->retained) * client.yield);
-      if (!unknown && expected < kMiB) {
-        ++empty;
-        continue;
-      }
-      candidates.push_back({.client = id,
-                            .expected = unknown ? 0 : expected,
-                            .protect_weight = RuleOf(client).protect_weight,
-                            .in_chunks = client.info.capabilities.release_in_chunks,
-                            .cannot_estimate = unknown});
-    }
-  }
-  const std::vector<Share> shares = Apportion(deficit, std::move(candidates));
-  if (!ReadingsAreFresh(shares)) return true;
-  for (const Share& share : shares) {
-    ClientState& client = ledger_.clients().at(share.client);
-    Send(domain, client, *GivingAction(client, share.bytes), share.bytes, RuleOf(client));
-  }
-  if (!shares.empty()) return true;
-  *why_not = busy + cooling + empty == 0 ? "no client that could give memory"
-                                         : absl::StrCat("nobody to ask now: ", busy, " busy, ", cooling,
-                                                        " cooling down, ", empty, " hold nothing");
-  return busy > 0;  // help is under way: not worth a word
-}
-
-// False, with the stale ones noted in read_now, when a client's cgroup was not read just now.
-bool Engine::ReadingsAreFresh(const std::vector<Share>& shares) {
-  bool fresh = true;
-  for (const Share& share : shares) {
-    const CgroupState* cgroup = world_.Find(ledger_.clients().at(share.client).info.cgroup);
-    if (cgroup == nullptr || (cgroup->last && now_ - cgroup->last->taken_at <= kFreshReading)) continue;
-    decisions_.read_now.push_back(cgroup->id);
-    fresh = false;
-  }
-  return fresh;
-}
-
-// Eager release for as long as the need lasts: what the clients free from now on leaves the cgroup at once.
-void Engine::SendSettings(CgroupState& domain) {
-  for (auto& [id, client] : ledger_.clients()) {
-    const Rule& rule = RuleOf(client);
-    const bool listed = std::find(rule.actions.begin(), rule.actions.end(), ActionKind::kSetReleaseMode) !=
-                        rule.actions.end();
-    if (!listed || !client.info.capabilities.set_release_mode || !client.report) continue;
-    if (client.eager_until - now_ > rule.pace.ttl / 2) continue;
-    if (!world_.IsWithin(client.info.cgroup, domain.id)) continue;
-    client.eager_until = now_ + rule.pace.ttl;
-    Send(domain, client, SetReleaseMode{.mode = ReleaseMode::kEager}, 0, rule);
-  }
-}
-
-// After a collection that worked, a lowered soft limit keeps the heap from growing back at once (Go issue
-// 41444).
-void Engine::SendSoftLimits() {
-  for (auto& [id, client] : ledger_.clients()) {
-    if (!client.soft_limit_due || !client.report || client.report->retained_kind != EstimateKind::kExact)
-      continue;
-    const CgroupState* domain = world_.Find(*client.soft_limit_due);
-    client.soft_limit_due.reset();
-    const Rule& rule = RuleOf(client);
-    const bool listed =
-        std::find(rule.actions.begin(), rule.actions.end(), ActionKind::kSetSoftLimit) != rule.actions.end();
-    if (!listed || !client.info.capabilities.set_soft_limit || domain == nullptr) continue;
-    const auto bytes = static_cast<Bytes>(static_cast<double>(client.report->live) * kSoftLimitOverLive) +
-                       client.report->non_heap + kSoftLimitSlack;
-    Send(*domain, client, SetSoftLimit{.bytes = bytes}, 0, rule);
-  }
-}
-
-void Engine::Send(const CgroupState& domain, ClientState& client, Action action, Bytes expected,
-                  const Rule& rule) {
-  const bool gives = expected > 0;
-  const bool act = MayAct(domain, client);
-  Directive directive{.id = DirectiveId{next_directive_++},
-                      .client = client.info.client,
-                      .domain = domain.id,
-                      .level = domain.detector.level(),
-                      .deadline = rule.pace.deadline,
-                      .ttl = rule.pace.ttl,
-                      .action = std::move(action),
-                      .reason = domain.detector.ReasonAt(now_)};
-  Note note = NoteOn(domain, act ? NoteKind::kAsked : NoteKind::kWouldAsk);
-  note.cgroup = client.info.cgroup;
-  note.client = client.info.client;
-  note.directive = directive.id;
-  note.action = NameOf(directive.action);
-  note.bytes = expected;
-  decisions_.notes.push_back(std::move(note));
-  if (!act) {
-    // Observe mode: pretend, so that the record shows the pace that enforcing would have.
-    if (gives) client.ask_again_at = now_ + rule.pace.cooldown;
-    return;
-  }
-  const CgroupState* cgroup = world_.Find(client.info.cgroup);
-  ledger_.Add({.directive = directive,
-               .sent_at = now_,
-               .usage_at_send = cgroup != nullptr && cgroup->last ? cgroup->last->usage : 0,
-               .estimated = static_cast<Bytes>(static_cast<double>(expected) / client.yield),
-               .expected = expected,
-               .gives = gives,
-               .cooldown = rule.pace.cooldown,
-               .outcome = std::nullopt});
-  decisions_.directives.push_back(std::move(directive));
-}
-
-void Engine::Withhold(CgroupState& domain, std::string why) {
-  if (domain.withheld == why) return;
+  if ((domain.withheld & what) != 0) return;
+  domain.withheld |= what;
   Note note = NoteOn(domain, NoteKind::kWithheld);
-  note.bytes = DeficitOf(domain);
-  note.text = why;
-  domain.withheld = std::move(why);
+  note.bytes = missing;
+  note.text = std::move(text);
   decisions_.notes.push_back(std::move(note));
 }
 

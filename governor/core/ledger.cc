@@ -9,15 +9,39 @@ constexpr double kYieldLearning = 0.3;  // weight of the newest observation
 constexpr double kLeastYield = 0.05;    // so that a client that once gave nothing can prove itself again
 constexpr int kMostDoublings = 6;
 // Below this nothing came back: the kernel's per-CPU charge caches alone move usage by some 100 KiB.
-constexpr Bytes kNothing = kMiB;
+constexpr Bytes kNothing = kMiB / 2;
+// An outcome waits so long for a reading of its cgroup: the slowest cadence.
+constexpr auto kReadingOverdue = std::chrono::seconds(1);
+// The address space of a process on x86-64 and arm64: 47 bits.
+constexpr Bytes kMostOfOneProcess = Bytes{1} << 47;
+
+Bytes Possible(Bytes bytes) { return std::clamp<Bytes>(bytes, 0, kMostOfOneProcess); }
+
+ClientReport Possible(ClientReport report) {
+  for (Bytes* bytes : {&report.live, &report.retained, &report.lazily_freed, &report.non_heap}) {
+    *bytes = Possible(*bytes);
+  }
+  return report;
+}
 
 }  // namespace
 
-void Ledger::Apply(const ClientEvent& event) {
+void Learned::CoolDown(Instant now, Duration cooldown, bool brought_something) {
+  fruitless = brought_something ? 0 : std::min(fruitless + 1, kMostDoublings);
+  ask_again_at = now + cooldown * (1 << fruitless);
+}
+
+Instant InFlight::ClosesAt() const {
+  return outcome ? outcome->received_at + kReadingOverdue : sent_at + directive.deadline;
+}
+
+void Ledger::Apply(Instant now, const ClientEvent& event) {
   if (const auto* attached = std::get_if<ClientAttached>(&event)) {
-    clients_[attached->client].info = *attached;
+    Attach(now, *attached);
   } else if (const auto* report = std::get_if<ClientReport>(&event)) {
-    if (const auto it = clients_.find(report->client); it != clients_.end()) it->second.report = *report;
+    if (const auto it = clients_.find(report->client); it != clients_.end()) {
+      it->second.report = Possible(*report);
+    }
   } else if (const auto* outcome = std::get_if<ClientOutcome>(&event)) {
     const auto it = in_flight_.find(outcome->directive);
     // Late, repeated or foreign outcomes name nothing that is in flight for this client.
@@ -25,67 +49,106 @@ void Ledger::Apply(const ClientEvent& event) {
       it->second.outcome = *outcome;
     }
   } else if (const auto* detached = std::get_if<ClientDetached>(&event)) {
-    clients_.erase(detached->client);
+    Detach(now, detached->client);
   }
+}
+
+void Ledger::Attach(Instant now, const ClientAttached& attached) {
+  const auto [it, is_new] = clients_.try_emplace(attached.client);
+  it->second.info = attached;
+  if (!is_new) return;
+  std::erase_if(departed_, [now](const auto& entry) { return entry.second.ask_again_at <= now; });
+  if (const auto left = departed_.find(attached.cgroup); left != departed_.end()) {
+    it->second.learned = left->second;
+  }
+}
+
+void Ledger::Detach(Instant now, ClientId client) {
+  const auto it = clients_.find(client);
+  if (it == clients_.end()) return;
+  Learned& learned = it->second.learned;
+  if (it->second.giving) {
+    const InFlight& request = in_flight_.at(*it->second.giving);
+    if (!request.outcome) learned.CoolDown(now, request.cooldown, false);
+  }
+  if (learned.ask_again_at > now) {
+    const auto [left, is_first] = departed_.try_emplace(it->second.info.cgroup, learned);
+    if (!is_first && left->second.ask_again_at < learned.ask_again_at) left->second = learned;
+  }
+  clients_.erase(it);
 }
 
 void Ledger::Add(InFlight request) {
   const DirectiveId id = request.directive.id;
-  if (request.gives) clients_[request.directive.client].giving = id;
+  if (request.gives) clients_.at(request.directive.client).giving = id;
   in_flight_.emplace(id, std::move(request));
 }
 
-std::optional<Closed> Ledger::TryClose(Instant now, const InFlight& request, std::optional<Reading> reading) {
+std::optional<Closed> Ledger::TryClose(Instant now, InFlight& request, std::optional<Reading> reading) {
   if (!clients_.contains(request.directive.client)) {
     return Closed{.kind = NoteKind::kExpired, .request = request, .why = "the client left"};
   }
-  if (request.outcome) {
-    const bool fresh = reading && reading->taken_at >= request.outcome->received_at;
-    if (fresh || !reading || !request.gives) return Settle(now, request, reading);
-  }
-  if (now >= request.sent_at + request.directive.deadline) {
-    Closed closed = Settle(now, request, reading);
-    if (!request.outcome) {
-      closed.kind = NoteKind::kExpired;
-      closed.why = "no outcome by the deadline";
-    }
-    return closed;
-  }
-  return std::nullopt;
+  const bool after_outcome = request.outcome && reading && reading->taken_at >= request.outcome->received_at;
+  // What grew while the client was at work would hide what it gave.
+  if (reading && !after_outcome) request.usage_before = std::max(request.usage_before, reading->usage);
+
+  const bool decided = request.outcome && (after_outcome || !reading || !request.gives);
+  if (!decided && now < request.ClosesAt()) return std::nullopt;
+  return Settle(now, request, reading);
 }
 
 Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Reading> reading) {
   Closed closed{.kind = NoteKind::kReturned, .request = request};
-  const Bytes seen = reading ? std::max<Bytes>(request.usage_at_send - reading->usage, 0) : 0;
   if (request.outcome) {
     // Others in the same cgroup give back too: a client is credited with no more than it claims.
-    const Bytes claimed = std::max<Bytes>(request.outcome->before - request.outcome->after, 0);
-    closed.returned = std::min(seen, claimed);
+    const Bytes seen = reading ? std::max<Bytes>(request.usage_before - reading->usage, 0) : 0;
+    const Bytes claimed = Possible(request.outcome->before) - Possible(request.outcome->after);
+    closed.returned = std::clamp<Bytes>(claimed, 0, seen);
     if (request.outcome->status != OutcomeStatus::kDone) closed.kind = NoteKind::kDeclined;
     closed.why = request.outcome->why;
+  } else {
+    closed.kind = NoteKind::kExpired;
+    closed.why = "no outcome by the deadline";
   }
   if (!request.gives) return closed;
+  if (closed.returned > 0) CreditOnce(request, closed.returned, reading->usage);
 
   ClientState& client = clients_.at(request.directive.client);
   client.giving.reset();
-  if (request.estimated > 0) {
-    const double worth =
-        std::min(1.0, static_cast<double>(closed.returned) / static_cast<double>(request.estimated));
-    client.yield = std::clamp(client.yield + kYieldLearning * (worth - client.yield), kLeastYield, 1.0);
+  client.learned.CoolDown(now, request.cooldown, closed.returned >= kNothing);
+  // A refusal says nothing about the estimate.
+  const bool refused = request.outcome && request.outcome->status == OutcomeStatus::kDeclined;
+  if (request.estimated > 0 && !refused) {
+    // One that stops at its target never shows more than was asked, so a target that is met counts as full.
+    const double worth = closed.returned >= request.expected
+                             ? 1.0
+                             : static_cast<double>(closed.returned) / static_cast<double>(request.estimated);
+    double& yield = client.learned.yield(KindOf(request.directive.action));
+    yield = std::clamp(yield + kYieldLearning * (worth - yield), kLeastYield, 1.0);
   }
-  client.fruitless = closed.returned < kNothing ? std::min(client.fruitless + 1, kMostDoublings) : 0;
-  client.ask_again_at = now + request.cooldown * (1 << client.fruitless);
   if (closed.returned >= kNothing && std::holds_alternative<Collect>(request.directive.action)) {
-    client.soft_limit_due = request.directive.domain;
+    client.soft_limit_after = request;
   }
   return closed;
 }
 
-std::optional<Instant> Ledger::NextDeadline() const {
+// The same drop does not count for a second client of the same cgroup.
+void Ledger::CreditOnce(const InFlight& request, Bytes returned, Bytes usage) {
+  for (auto& [id, other] : in_flight_) {
+    if (&other == &request || other.cgroup != request.cgroup || !other.gives) continue;
+    other.usage_before -= std::min(returned, std::max<Bytes>(other.usage_before - usage, 0));
+  }
+}
+
+std::optional<Instant> Ledger::NextDeadline(Instant now) const {
   std::optional<Instant> next;
+  const auto at = [&next](Instant when) {
+    if (!next || when < *next) next = when;
+  };
   for (const auto& [id, request] : in_flight_) {
-    const Instant deadline = request.sent_at + request.directive.deadline;
-    if (!next || deadline < *next) next = deadline;
+    at(request.ClosesAt());
+    const Instant given_up_at = request.sent_at + request.patience;
+    if (request.gives && !request.outcome && given_up_at > now) at(given_up_at);
   }
   return next;
 }

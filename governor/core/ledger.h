@@ -4,9 +4,12 @@
 
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "governor/core/client_event.h"
@@ -16,26 +19,63 @@
 
 namespace memgov::core {
 
-struct ClientState {
-  ClientAttached info;
-  std::optional<ClientReport> report;
-  double yield = 1;   // bytes that left the cgroup / bytes estimated, learned; 0.05 to 1
+// The rung that an action belongs to.
+constexpr ActionKind KindOf(const Action& action) { return static_cast<ActionKind>(action.index()); }
+static_assert(KindOf(SetReleaseMode{}) == ActionKind::kSetReleaseMode);
+static_assert(KindOf(SetSoftLimit{}) == ActionKind::kSetSoftLimit);
+static_assert(KindOf(Release{}) == ActionKind::kRelease);
+static_assert(KindOf(Collect{}) == ActionKind::kCollect);
+static_assert(KindOf(Shed{}) == ActionKind::kShed);
+
+// What experience with a client taught, and until when it is left alone.
+struct Learned {
+  // Bytes that left the cgroup / bytes estimated, 0.05 to 1, for each ActionKind that gives.
+  std::array<double, std::variant_size_v<Action>> yields{1, 1, 1, 1, 1};
   int fruitless = 0;  // consecutive askings that brought nothing
   Instant ask_again_at;
-  std::optional<DirectiveId> giving;       // the request for memory in flight, at most one
-  Instant eager_until;                     // the TTL of the last SetReleaseMode(eager)
-  std::optional<CgroupId> soft_limit_due;  // a Collect for this domain worked: keep the heap from regrowing
+
+  double yield(ActionKind kind) const { return yields[static_cast<std::size_t>(kind)]; }
+  double& yield(ActionKind kind) { return yields[static_cast<std::size_t>(kind)]; }
+  // The cooldown after a request; twice as long for each one in a row that brought nothing.
+  void CoolDown(Instant now, Duration cooldown, bool brought_something);
+};
+
+// What observe mode would have done, kept apart so that it never holds up what is really done.
+struct Pretended {
+  Bytes expected = 0;
+  Instant ask_again_at;
+  Instant eager_until;
 };
 
 struct InFlight {
   Directive directive;
+  CgroupId cgroup{};  // the client's
   Instant sent_at;
-  Bytes usage_at_send = 0;  // of the client's cgroup
-  Bytes estimated = 0;      // the part of the client's own estimate that this request is about
-  Bytes expected = 0;       // what we count on
-  bool gives = false;       // asks for memory, as opposed to a setting
-  Duration cooldown{};      // of the rule that asked
+  Bytes usage_before =
+      0;                // of that cgroup: the highest reading since the request, the one before it included
+  Bytes estimated = 0;  // the part of the client's own estimate that this request is about; 0: it had none
+  Bytes expected = 0;   // what we count on
+  Duration patience{};  // ... for this long after sending
+  bool gives = false;   // asks for memory, as opposed to a setting
+  Duration cooldown{};  // of the rule that asked
   std::optional<ClientOutcome> outcome;
+
+  // Whether the expected bytes may still come. A client that is silent past our patience is not counted on,
+  // so that others are asked in its place; it may still answer until its deadline.
+  bool CountsAt(Instant now) const { return outcome || now < sent_at + patience; }
+  // When this request is closed even if nothing more is heard.
+  Instant ClosesAt() const;
+};
+
+struct ClientState {
+  ClientAttached info;
+  std::optional<ClientReport> report;
+  Learned learned;
+  std::optional<DirectiveId> giving;  // the request for memory in flight, at most one
+  Instant eager_until;                // the TTL of the last SetReleaseMode(eager)
+  Pretended pretended;
+  // A Collect that worked: a lowered soft limit follows it, to keep the heap from regrowing.
+  std::optional<InFlight> soft_limit_after;
 };
 
 // A request that came to its end.
@@ -48,24 +88,22 @@ struct Closed {
 
 class Ledger {
  public:
-  void Apply(const ClientEvent& event);
+  // Numbers that no process can mean are cut to what one can hold.
+  void Apply(Instant now, const ClientEvent& event);
 
   void Add(InFlight request);
 
   // Closes what has an outcome and a cgroup reading taken after it, what is overdue, and what belonged to a
-  // client that left. `usage_of` reads the engine's last sample of a cgroup; absent: the cgroup is gone.
+  // client that left. `reading_of` gives the engine's last sample of a cgroup; absent: the cgroup is gone.
   struct Reading {
     Bytes usage = 0;
     Instant taken_at;
   };
-  template <typename UsageOf>
-  std::vector<Closed> Close(Instant now, UsageOf usage_of) {
+  template <typename ReadingOf>
+  std::vector<Closed> Close(Instant now, ReadingOf reading_of) {
     std::vector<Closed> closed;
     for (auto it = in_flight_.begin(); it != in_flight_.end();) {
-      const auto client = clients_.find(it->second.directive.client);
-      std::optional<Reading> reading;
-      if (client != clients_.end()) reading = usage_of(client->second.info.cgroup);
-      if (auto done = TryClose(now, it->second, reading)) {
+      if (auto done = TryClose(now, it->second, reading_of(it->second.cgroup))) {
         closed.push_back(std::move(*done));
         it = in_flight_.erase(it);
       } else {
@@ -75,29 +113,25 @@ class Ledger {
     return closed;
   }
 
-  // Expected bytes of all requests in flight that serve `domain` or that `counts(client's cgroup)` accepts.
-  template <typename Counts>
-  Bytes ExpectedBytes(Counts counts) const {
-    Bytes sum = 0;
-    for (const auto& [id, request] : in_flight_) {
-      const auto client = clients_.find(request.directive.client);
-      if (client != clients_.end() && counts(client->second.info.cgroup)) sum += request.expected;
-    }
-    return sum;
-  }
-
-  std::optional<Instant> NextDeadline() const;
+  // When the next request closes, or is no longer counted on.
+  std::optional<Instant> NextDeadline(Instant now) const;
 
   std::map<ClientId, ClientState>& clients() { return clients_; }
   const std::map<ClientId, ClientState>& clients() const { return clients_; }
   const std::map<DirectiveId, InFlight>& in_flight() const { return in_flight_; }
 
  private:
-  std::optional<Closed> TryClose(Instant now, const InFlight& request, std::optional<Reading> reading);
+  void Attach(Instant now, const ClientAttached& attached);
+  void Detach(Instant now, ClientId client);
+  std::optional<Closed> TryClose(Instant now, InFlight& request, std::optional<Reading> reading);
   Closed Settle(Instant now, const InFlight& request, std::optional<Reading> reading);
+  void CreditOnce(const InFlight& request, Bytes returned, Bytes usage);
 
   std::map<ClientId, ClientState> clients_;
   std::map<DirectiveId, InFlight> in_flight_;
+  // Clients that left while they were to be left alone. Whoever attaches next from that cgroup inherits, so
+  // that a reconnect forgets neither a cooldown nor a failure.
+  std::map<CgroupId, Learned> departed_;
 };
 
 }  // namespace memgov::core

@@ -1,6 +1,7 @@
 #include "governor/core/world.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace memgov::core {
 
@@ -21,25 +22,45 @@ void World::SetPolicy(const Policy* policy) {
   for (auto& [id, cgroup] : cgroups_) cgroup.rule = &RuleFor(*policy_, cgroup.path);
 }
 
+void World::Attach(ClientId client, CgroupId cgroup) {
+  VisitUpwards(cgroup, [client](CgroupState& at) { at.clients.insert(client); });
+}
+
+void World::Detach(ClientId client, CgroupId cgroup) {
+  VisitUpwards(cgroup, [client](CgroupState& at) { at.clients.erase(client); });
+}
+
 World::Changes World::Apply(const Snapshot& snapshot) {
   Changes changes;
-  for (const CgroupAppeared& appeared : snapshot.appeared) {
-    const auto parent = cgroups_.find(appeared.parent);
-    if (parent == cgroups_.end() || appeared.id == kNodeId) continue;
-    CgroupState& cgroup = cgroups_[appeared.id];
-    cgroup.id = appeared.id;
-    cgroup.parent = appeared.parent;
-    cgroup.path = appeared.path;
-    cgroup.has_brake = appeared.has_brake;
-    cgroup.depth = parent->second.depth + 1;
-    cgroup.rule = &RuleFor(*policy_, cgroup.path);
-  }
+  for (const CgroupAppeared& appeared : snapshot.appeared) Appear(appeared);
   // After the newcomers, because one may come and go within one snapshot.
-  for (const CgroupId id : snapshot.vanished) {
-    if (id != kNodeId && cgroups_.erase(id) > 0) changes.vanished.push_back(id);
-  }
+  for (const CgroupId id : snapshot.vanished) Vanish(id);
   for (const CgroupSample& sample : snapshot.samples) ApplySample(sample, &changes);
   return changes;
+}
+
+void World::Appear(const CgroupAppeared& appeared) {
+  const CgroupState* parent = Find(appeared.parent);
+  if (parent == nullptr) return;
+  const auto [it, is_new] = cgroups_.try_emplace(appeared.id);
+  if (!is_new) return;
+  CgroupState& cgroup = it->second;
+  cgroup.id = appeared.id;
+  cgroup.parent = appeared.parent;
+  cgroup.path = appeared.path;
+  cgroup.has_brake = appeared.has_brake;
+  cgroup.depth = parent->depth + 1;
+  cgroup.rule = &RuleFor(*policy_, cgroup.path);
+}
+
+void World::Vanish(CgroupId id) {
+  const auto it = cgroups_.find(id);
+  if (id == kNodeId || it == cgroups_.end()) return;
+  const std::set<ClientId> clients = std::move(it->second.clients);
+  VisitUpwards(it->second.parent, [&clients](CgroupState& above) {
+    for (const ClientId client : clients) above.clients.erase(client);
+  });
+  cgroups_.erase(it);
 }
 
 void World::ApplySample(const CgroupSample& sample, Changes* changes) {
@@ -50,7 +71,7 @@ void World::ApplySample(const CgroupSample& sample, Changes* changes) {
   }
   cgroup->forecast.Observe(sample.taken_at, sample.usage);
   cgroup->last = sample;
-  cgroup->memory_high = sample.memory_high;
+  cgroup->read_wanted_at.reset();
   cgroup->limit = sample.limit;
   if (sample.id == kNodeId && cgroup->limit) {
     cgroup->limit = std::max<Bytes>(*cgroup->limit - policy_->node.reserve, 0);
@@ -66,16 +87,6 @@ CgroupState* World::Find(CgroupId id) {
 const CgroupState* World::Find(CgroupId id) const {
   const auto it = cgroups_.find(id);
   return it == cgroups_.end() ? nullptr : &it->second;
-}
-
-bool World::IsWithin(CgroupId cgroup, CgroupId domain) const {
-  const CgroupState* at = Find(cgroup);
-  while (at != nullptr) {
-    if (at->id == domain) return true;
-    if (at->id == kNodeId) return false;
-    at = Find(at->parent);
-  }
-  return false;
 }
 
 }  // namespace memgov::core

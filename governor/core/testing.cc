@@ -1,0 +1,196 @@
+#include "governor/core/testing.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace memgov::core::testing {
+namespace {
+
+constexpr int kMostRounds = 3;
+
+std::string PathOf(const std::map<CgroupId, std::string>& paths, CgroupId id) {
+  const auto it = paths.find(id);
+  return it == paths.end() ? absl::StrCat("#", static_cast<std::uint32_t>(id)) : it->second;
+}
+
+void Join(Decisions from, Decisions* into) {
+  const auto append = [](auto& source, auto& target) {
+    target.insert(target.end(), std::make_move_iterator(source.begin()),
+                  std::make_move_iterator(source.end()));
+  };
+  append(from.directives, into->directives);
+  append(from.wires, into->wires);
+  append(from.cadences, into->cadences);
+  append(from.notes, into->notes);
+  append(from.read_now, into->read_now);
+  into->next_tick = from.next_tick;
+}
+
+void Put(std::ostream& out, const Reason& reason) {
+  out << " reason " << reason.rule << ' ' << NameOf(reason.signal) << ' ' << reason.observed << ' '
+      << reason.threshold << ' ' << reason.held.count();
+}
+
+std::uint64_t Number(Instant at) { return static_cast<std::uint64_t>(at.time_since_epoch().count()); }
+
+}  // namespace
+
+std::string Serialised(const Decisions& decisions) {
+  std::ostringstream out;
+  out.precision(17);
+  for (const Directive& d : decisions.directives) {
+    out << "directive " << static_cast<std::uint64_t>(d.id) << " to " << static_cast<std::uint64_t>(d.client)
+        << " for " << static_cast<std::uint32_t>(d.domain) << ' ' << NameOf(d.level) << ' '
+        << d.deadline.count() << ' ' << d.ttl.count() << ' ' << NameOf(d.action);
+    std::visit(
+        [&out](const auto& action) {
+          if constexpr (requires { action.bytes; }) out << ' ' << action.bytes;
+          if constexpr (requires { action.longest_stall; }) out << ' ' << action.longest_stall.count();
+          if constexpr (requires { action.mode; }) out << ' ' << static_cast<int>(action.mode);
+        },
+        d.action);
+    Put(out, d.reason);
+    out << '\n';
+  }
+  for (const SetWire& w : decisions.wires) {
+    out << "wire " << static_cast<std::uint32_t>(w.cgroup) << ' ' << w.at.value_or(-1) << ' ' << w.brake
+        << '\n';
+  }
+  for (const SetCadence& c : decisions.cadences) {
+    out << "cadence " << static_cast<std::uint32_t>(c.cgroup) << ' ' << c.usage_every.count() << ' '
+        << c.stat_every.count() << '\n';
+  }
+  for (const Note& n : decisions.notes) {
+    out << "note " << NameOf(n.kind) << ' ' << Number(n.at) << ' ' << static_cast<std::uint32_t>(n.domain)
+        << ' ' << static_cast<std::uint32_t>(n.cgroup.value_or(CgroupId{0})) << ' '
+        << static_cast<std::uint64_t>(n.client.value_or(ClientId{0})) << ' '
+        << static_cast<std::uint64_t>(n.directive.value_or(DirectiveId{0})) << ' ' << n.action << ' '
+        << n.bytes << ' ' << n.usage << ' ' << n.limit.value_or(-1) << ' '
+        << n.took.value_or(Duration(-1)).count() << ' ' << n.text;
+    Put(out, n.reason);
+    out << '\n';
+  }
+  for (const CgroupId id : decisions.read_now) out << "read_now " << static_cast<std::uint32_t>(id) << '\n';
+  if (decisions.next_tick) out << "next_tick " << Number(*decisions.next_tick) << '\n';
+  return out.str();
+}
+
+CgroupId Node::Add(const std::string& path, std::optional<Bytes> limit, bool has_brake) {
+  const CgroupId id{next_cgroup_++};
+  const std::string above = path.substr(0, path.rfind('/'));
+  CgroupId parent = kNodeId;
+  for (const auto& [other, cgroup] : cgroups_) {
+    if (cgroup.path == above) parent = other;
+  }
+  cgroups_[id] = {.path = path, .parent = parent, .limit = limit, .memory_high = std::nullopt};
+  changes_.appeared.push_back({.id = id, .parent = parent, .path = path, .has_brake = has_brake});
+  return id;
+}
+
+void Node::Remove(CgroupId id) {
+  cgroups_.erase(id);
+  changes_.vanished.push_back(id);
+}
+
+void Node::Charge(CgroupId id, Bytes bytes) {
+  for (auto it = cgroups_.find(id); it != cgroups_.end(); it = cgroups_.find(it->second.parent)) {
+    it->second.usage += bytes;
+  }
+}
+
+ClientId Node::Attach(CgroupId cgroup, const Capabilities& can) {
+  const ClientId client{next_client_++};
+  clients_[client] = cgroup;
+  events_.emplace_back(ClientAttached{.client = client,
+                                      .cgroup = cgroup,
+                                      .pid = static_cast<int>(next_client_),
+                                      .name = "test",
+                                      .runtime = "test",
+                                      .capabilities = can});
+  return client;
+}
+
+void Node::Report(ClientId client, Bytes retained, EstimateKind kind, Bytes live) {
+  events_.emplace_back(ClientReport{
+      .client = client, .received_at = now_, .live = live, .retained = retained, .retained_kind = kind});
+}
+
+void Node::Answer(const Directive& directive, Bytes claimed, OutcomeStatus status) {
+  events_.emplace_back(ClientOutcome{.client = directive.client,
+                                     .directive = directive.id,
+                                     .received_at = now_,
+                                     .status = status,
+                                     .why = status == OutcomeStatus::kDone ? "" : "no",
+                                     .before = 4 * kGiB,
+                                     .after = 4 * kGiB - claimed});
+}
+
+void Node::Deliver(const Directive& directive, Bytes bytes) {
+  Charge(clients_.at(directive.client), -bytes);
+  Answer(directive, bytes);
+}
+
+CgroupSample Node::SampleOf(CgroupId id) const {
+  const Cgroup& cgroup = cgroups_.at(id);
+  return {.id = id,
+          .taken_at = now_,
+          .usage = cgroup.usage,
+          .limit = cgroup.limit,
+          .memory_high = cgroup.memory_high,
+          .oom_kills = cgroup.oom_kills};
+}
+
+Decisions Node::Tick() {
+  std::vector<CgroupId> all;
+  for (const auto& [id, cgroup] : cgroups_) all.push_back(id);
+  return Tick(all);
+}
+
+Decisions Node::Tick(const std::vector<CgroupId>& read) {
+  Decisions joined;
+  std::vector<CgroupId> due = read;
+  for (int round = 0; round < kMostRounds; ++round) {
+    Snapshot snapshot = std::exchange(changes_, {});
+    for (const CgroupId id : due) {
+      if (cgroups_.contains(id) && cgroups_.at(id).readable) snapshot.samples.push_back(SampleOf(id));
+    }
+    const std::vector<ClientEvent> events = std::exchange(events_, {});
+    Decisions decisions = engine_.Tick(now_, snapshot, events);
+    due = decisions.read_now;
+    for (const SetWire& wire : decisions.wires) {
+      if (wire.brake && cgroups_.contains(wire.cgroup)) cgroups_.at(wire.cgroup).memory_high = wire.at;
+    }
+    Join(std::move(decisions), &joined);
+    if (due.empty()) break;
+    now_ += std::chrono::microseconds(10);
+  }
+  return joined;
+}
+
+std::vector<std::string> Node::Lines(const Decisions& decisions) const {
+  std::map<CgroupId, std::string> paths{{kNodeId, "/"}};
+  for (const auto& [id, cgroup] : cgroups_) paths[id] = cgroup.path;
+  std::vector<std::string> lines;
+  for (const Note& note : decisions.notes) {
+    std::string line(NameOf(note.kind));
+    if (note.client) {
+      absl::StrAppend(&line, " c", static_cast<std::uint64_t>(*note.client), " ", note.action);
+    } else {
+      absl::StrAppend(&line, " ", PathOf(paths, note.domain));
+    }
+    if (note.bytes != 0) absl::StrAppend(&line, " ", TextOf(note.bytes));
+    if (!note.text.empty()) absl::StrAppend(&line, ": ", note.text);
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+std::vector<std::string> Node::Lines(const Decisions& decisions, std::vector<NoteKind> kinds) const {
+  Decisions some;
+  for (const Note& note : decisions.notes) {
+    if (std::find(kinds.begin(), kinds.end(), note.kind) != kinds.end()) some.notes.push_back(note);
+  }
+  return Lines(some);
+}
+
+}  // namespace memgov::core::testing

@@ -1,0 +1,98 @@
+// A node made of numbers, for tests: usage over time and what clients say go in, decisions come out as short
+// lines. It answers a tick's read_now like the daemon: reads, and ticks again.
+
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "governor/core/engine.h"
+#include "governor/core/explain.h"
+
+namespace memgov::core::testing {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// An instant after an arbitrary start that is not zero.
+inline Instant At(Duration since_start) { return Instant(std::chrono::hours(1)) + since_start; }
+
+inline Policy PolicyOf(Rule rule) { return Policy{.rules = {std::move(rule)}}; }
+inline Policy Enforcing() { return PolicyOf(Rule{.name = "test", .mode = Mode::kEnforce}); }
+inline Policy Observing() { return PolicyOf(Rule{.name = "test", .mode = Mode::kObserve}); }
+
+inline constexpr Capabilities kReleases{.release = true, .release_in_chunks = true};
+inline constexpr Capabilities kReleasesAll{.release = true};
+inline constexpr Capabilities kCollects{.collect = true, .set_soft_limit = true};
+
+// Every field of every decision as text: equal texts are equal decisions.
+std::string Serialised(const Decisions& decisions);
+
+class Node {
+ public:
+  explicit Node(Policy policy = Enforcing()) : engine_(std::move(policy)) {}
+
+  Engine& engine() { return engine_; }
+  Instant now() const { return now_; }
+  void Pass(Duration time) { now_ += time; }
+
+  // "/pod" or "/pod/a"; the parent comes first. Is announced with the next tick.
+  CgroupId Add(const std::string& path, std::optional<Bytes> limit = std::nullopt, bool has_brake = false);
+  void Remove(CgroupId id);
+  void SetLimit(CgroupId id, std::optional<Bytes> limit) { cgroups_.at(id).limit = limit; }
+  void SetUsage(CgroupId id, Bytes usage) { cgroups_.at(id).usage = usage; }
+  void SetMemoryHigh(CgroupId id, std::optional<Bytes> high) { cgroups_.at(id).memory_high = high; }
+  // Usage of the cgroup and of all above it.
+  void Charge(CgroupId id, Bytes bytes);
+  // A cgroup that cannot be read gives no samples.
+  void SetReadable(CgroupId id, bool readable) { cgroups_.at(id).readable = readable; }
+  void Kill(CgroupId id) { ++cgroups_.at(id).oom_kills; }
+  Bytes usage(CgroupId id) const { return cgroups_.at(id).usage; }
+  std::optional<Bytes> memory_high(CgroupId id) const { return cgroups_.at(id).memory_high; }
+
+  ClientId Attach(CgroupId cgroup, const Capabilities& can = kReleases);
+  void Detach(ClientId client) { events_.emplace_back(ClientDetached{client}); }
+  void Report(ClientId client, Bytes retained, EstimateKind kind = EstimateKind::kExact, Bytes live = 0);
+  // The outcome of `directive`: `claimed` bytes went, says the client. The cgroup is not touched.
+  void Answer(const Directive& directive, Bytes claimed, OutcomeStatus status = OutcomeStatus::kDone);
+  // The same, and the bytes have left the client's cgroup.
+  void Deliver(const Directive& directive, Bytes bytes);
+  void Say(ClientEvent event) { events_.push_back(std::move(event)); }
+
+  // One tick with a reading of every cgroup, or of those named. Carries out brake writes. Decisions of the
+  // rounds that read_now caused are joined.
+  Decisions Tick();
+  Decisions Tick(const std::vector<CgroupId>& read);
+
+  // "asked c1 release 270.0 MiB", "woke /pod", "brake_armed /pod 86.0 MiB", ...
+  std::vector<std::string> Lines(const Decisions& decisions) const;
+  // The same for some kinds of notes only.
+  std::vector<std::string> Lines(const Decisions& decisions, std::vector<NoteKind> kinds) const;
+
+ private:
+  struct Cgroup {
+    std::string path;
+    CgroupId parent{};
+    std::optional<Bytes> limit;
+    std::optional<Bytes> memory_high;
+    Bytes usage = 0;
+    std::uint64_t oom_kills = 0;
+    bool readable = true;
+  };
+
+  CgroupSample SampleOf(CgroupId id) const;
+
+  Engine engine_;
+  Instant now_ = At(seconds(0));
+  std::map<CgroupId, Cgroup> cgroups_;
+  std::map<ClientId, CgroupId> clients_;
+  std::uint32_t next_cgroup_ = 1;
+  std::uint64_t next_client_ = 1;
+  Snapshot changes_;
+  std::vector<ClientEvent> events_;
+};
+
+}  // namespace memgov::core::testing
