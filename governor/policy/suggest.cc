@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "absl/strings/ascii.h"
+#include "governor/policy/error_list.h"
 
 namespace memgov::policy {
 namespace {
@@ -52,7 +53,7 @@ std::string DidYouMean(std::string_view written, const std::vector<std::string>&
 }
 
 std::string DidYouMean(std::string_view suggestion) {
-  return fmt::format(" (did you mean \"{}\"?)", suggestion);
+  return fmt::format(" (did you mean {}?)", Quoted(suggestion));
 }
 
 }  // namespace memgov::policy

@@ -30,6 +30,10 @@ TEST(DidYouMean, NamesTheNearestWord) {
   EXPECT_EQ(DidYouMean("longest_stall", keys), " (did you mean \"longestStall\"?)");
 }
 
+TEST(DidYouMean, QuotesASuggestionMadeOfTheFilesText) {
+  EXPECT_EQ(DidYouMean("/\r\n"), " (did you mean \"/\\r\\n\"?)");
+}
+
 TEST(DidYouMean, IsSilentWhenNothingIsNear) {
   EXPECT_EQ(DidYouMean("namespace", {"name", "mode"}), "");
   EXPECT_EQ(DidYouMean("", {"name"}), "");

@@ -13,6 +13,8 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/escaping.h"
+
 namespace memgov::policy {
 namespace {
 
@@ -194,7 +196,8 @@ YamlTree ReadYaml(std::string_view text, ErrorList& errors) {
   } catch (const Refused& refused) {
     errors.Add(refused.at, refused.message);
   } catch (const YAML::Exception& error) {
-    errors.Add(PositionOf(error.mark), fmt::format("not YAML: {}", error.msg));
+    // The parser quotes single bytes, which may be half a character.
+    errors.Add(PositionOf(error.mark), fmt::format("not YAML: {}", absl::CHexEscape(error.msg)));
   } catch (const std::exception& error) {
     errors.Add({}, fmt::format("cannot be parsed: {}", error.what()));
   }

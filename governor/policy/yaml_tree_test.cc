@@ -85,6 +85,7 @@ TEST(Tags, AreRefused) {
 TEST(SyntaxErrors, CarryThePlaceAndTheParsersWords) {
   EXPECT_EQ(Refusal("a: 1\nb: [1, 2\n"), "f:3:1: not YAML: end of sequence flow not found");
   EXPECT_EQ(Refusal("a: b: c\n"), "f:1:5: not YAML: illegal map value");
+  EXPECT_EQ(Refusal("a: \"\\\xc3\xa9\"\n"), "f:1:7: not YAML: unknown escape character: \\xc3");
   EXPECT_EQ(Refusal("a: *x\n"), "f:1:4: not YAML: the referenced anchor is not defined");
 }
 
