@@ -30,7 +30,7 @@ struct AcceptorOptions {
   mode_t mode = 0666;       // everybody may connect: identity comes from the kernel, not from permissions
   int backlog = 1024;       // connections that wait in the kernel for us
   core::Duration retry_after = std::chrono::milliseconds(200);  // when descriptors or memory ran out
-  AttestorOptions attestor;
+  AttestorOptions attestor = {};
 };
 
 // All calls, the callback and the destructor on the thread that runs the io_context.

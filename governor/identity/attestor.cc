@@ -140,7 +140,10 @@ absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) 
   if (!cookie.ok()) return cookie.status();
 
   AttestedPeer attested;
-  attested.peer = {.pid = pid, .uid = credentials.uid, .gid = credentials.gid, .cookie = *cookie};
+  attested.peer.pid = pid;
+  attested.peer.uid = credentials.uid;
+  attested.peer.gid = credentials.gid;
+  attested.peer.cookie = *cookie;
   absl::StatusOr<std::optional<UniqueFd>> at_connect = std::nullopt;
   if (options.use_peer_pidfd) at_connect = PeerPidfd(socket, pid);
   if (!at_connect.ok()) return at_connect.status();

@@ -147,8 +147,6 @@ bool Readable(const UniqueFd& fd, int timeout_ms) {
   return ::poll(&entry, 1, timeout_ms) == 1;
 }
 
-constexpr AttestorOptions kWeak{.cgroup_namespace_root = {}, .use_peer_pidfd = false};
-
 TEST(Attest, SaysWhoConnected) {
   ConnectedChild child(WaitForever);
   const absl::StatusOr<AttestedPeer> attested = Attest(child.socket());
@@ -174,7 +172,8 @@ TEST(Attest, ThePidfdTellsWhenThePeerExits) {
 
 TEST(Attest, WithoutPeerPidfdTheIdentityIsWeak) {
   ConnectedChild child(WaitForever);
-  const absl::StatusOr<AttestedPeer> attested = Attest(child.socket(), kWeak);
+  const absl::StatusOr<AttestedPeer> attested =
+      Attest(child.socket(), {.cgroup_namespace_root = "/", .use_peer_pidfd = false});
   ASSERT_TRUE(attested.ok()) << attested.status();
   EXPECT_EQ(attested->peer.pid, child.pid());
   EXPECT_TRUE(attested->peer.weak);

@@ -1,13 +1,15 @@
 #include "governor/session/server.h"
 
 #include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
 #include <grpcpp/create_channel_posix.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_posix.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -23,6 +25,13 @@ constexpr int kMaxMessage = 64 * 1024;
 // One is used. A second one gets an answer instead of waiting for the first to end.
 constexpr int kMaxStreams = 4;
 constexpr std::chrono::seconds kSelfTestWithin(5);
+
+// Both libraries write to stderr about what peers do wrong. The status that the peer gets says it all, and a
+// hostile one shall not fill the log. GRPC_VERBOSITY brings gRPC's back.
+void QuietLibraries() {
+  google::protobuf::SetLogHandler(nullptr);
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
+}
 
 int Milliseconds(core::Duration duration) {
   return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
@@ -76,9 +85,7 @@ class SessionServer::Impl {
 };
 
 absl::Status SessionServer::Impl::Start() {
-  // The status that the peer gets says it all; a hostile one shall not fill the log besides.
-  google::protobuf::SetLogHandler(nullptr);
-
+  QuietLibraries();
   grpc::ResourceQuota quota("memgovd sessions");
   quota.Resize(shared_.options.memory_quota_bytes);
   grpc::ServerBuilder builder;
@@ -155,10 +162,11 @@ void SessionServer::Impl::Shutdown(core::Duration within) {
     if (std::exchange(stopping_, true)) return;
   }
   if (server_ == nullptr) return;
+  shared_.stopping = true;
   const auto deadline =
       std::chrono::system_clock::now() + std::chrono::ceil<std::chrono::microseconds>(within);
   for (const auto& session : shared_.registry.OpenSessions()) {
-    session->Close(absl::UnavailableError("memgovd stops"));
+    session->Close(Session::Stopping());
   }
   server_->Shutdown(deadline);  // no new streams; waits for the open ones, then cancels them
   shared_.registry.WaitForNoSessions();
@@ -167,6 +175,10 @@ void SessionServer::Impl::Shutdown(core::Duration within) {
 }
 
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Start(Options options, Callbacks callbacks) {
+  if (!options.now || !callbacks.on_attach || !callbacks.on_report || !callbacks.on_outcome ||
+      !callbacks.on_detached) {
+    return absl::InvalidArgumentError("SessionServer: Options.now and all callbacks are needed");
+  }
   auto impl = std::make_unique<Impl>(std::move(options), std::move(callbacks));
   if (absl::Status started = impl->Start(); !started.ok()) return started;
   return std::unique_ptr<SessionServer>(new SessionServer(std::move(impl)));

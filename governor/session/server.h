@@ -77,9 +77,10 @@ class SessionServer {
     std::size_t memory_quota_bytes = std::size_t{256} << 20;  // gRPC's buffers for all clients together
   };
 
-  // Starts the server and checks on a connection of its own that a stream can be traced back to the very
-  // descriptor it came in on. If this gRPC library does not allow that, peers cannot be told apart:
-  // FAILED_PRECONDITION, and nothing is served.
+  // Callbacks and Options.now are needed. Silences what protobuf and gRPC write to stderr about bad peers,
+  // for the whole process. Starts the server and checks on a connection of its own that a stream can be
+  // traced back to the very descriptor it came in on. If this gRPC library does not allow that, peers cannot
+  // be told apart: FAILED_PRECONDITION, and nothing is served.
   static absl::StatusOr<std::unique_ptr<SessionServer>> Start(Options options, Callbacks callbacks);
 
   // Shutdown(0) if that has not been called.

@@ -33,6 +33,8 @@ gpr_timespec After(core::Duration duration) {
 
 }  // namespace
 
+absl::Status Session::Stopping() { return absl::UnavailableError("memgovd stops"); }
+
 void Session::Operation::Complete(bool ok) {
   std::shared_ptr<Session> self;
   {
@@ -59,6 +61,7 @@ void Session::Begin() {
   }
   const std::lock_guard lock(mutex_);
   fd_ = fd;
+  if (shared_.stopping) return CloseLocked(Stopping());
   if (!ticket.ok()) return CloseLocked(ticket.status());
   if (!ticket_.refusal.ok()) return CloseLocked(ticket_.refusal);
   SetAlarmLocked(hello_alarm_, shared_.options.hello_within, hello_due_);

@@ -7,6 +7,7 @@
 #include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -51,6 +52,8 @@ struct SessionShared {
   Registry registry;
   AttachService service;
   std::unique_ptr<grpc::ServerCompletionQueue> queue;
+  std::atomic<bool> stopping =
+      false;  // set before the open sessions are closed; one that begins later ends itself
 };
 
 class Session : public std::enable_shared_from_this<Session> {
@@ -69,6 +72,9 @@ class Session : public std::enable_shared_from_this<Session> {
   // See SessionServer. Any thread.
   void Welcome(const v1::GovernorMessage& message);
   bool Send(core::DirectiveId id, const v1::GovernorMessage& message);
+
+  // What peers are told when the server stops.
+  static absl::Status Stopping();
 
   // Ends the stream with `why`; the first caller's reason counts. Any thread.
   void Close(absl::Status why);
