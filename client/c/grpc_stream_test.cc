@@ -62,6 +62,12 @@ std::string Message(const std::string& body) {
   return prefix + body;
 }
 
+// A header field as HPACK's literal without indexing; both parts under 127 bytes.
+std::string Literal(const std::string& name, const std::string& value) {
+  return std::string(1, '\0') + static_cast<char>(name.size()) + name + static_cast<char>(value.size()) +
+         value;
+}
+
 std::string Headers() { return EmptySettings() + Frame(1, 4, 1, "\x88"); }
 
 TEST_F(GrpcStreamTest, MessagesArriveWholeHoweverTheyAreCut) {
@@ -109,10 +115,27 @@ TEST_F(GrpcStreamTest, AFullOutboxRefusesAndAWindowUpdateOpensIt) {
   mg_grpc_close(stream_.get());
 }
 
+TEST_F(GrpcStreamTest, TrailersSayWhyTheCallEnded) {
+  const auto ends = [&](const std::string& trailers) {
+    Open();
+    EXPECT_FALSE(Receive(Headers() + Frame(1, 5, 1, trailers)));
+    mg_grpc_close(stream_.get());
+    return std::string(stream_->error);
+  };
+  EXPECT_EQ(ends(Literal("grpc-status", "7") + Literal("grpc-message", "100%25 n%C3%B6%0a")),
+            "PERMISSION_DENIED: 100% n\xc3\xb6?");
+  EXPECT_TRUE(stream_->refused);
+  EXPECT_EQ(ends(Literal("grpc-status", "14") + Literal("grpc-message", "%zz%4")), "UNAVAILABLE: %zz%4");
+  EXPECT_FALSE(stream_->refused);
+  EXPECT_EQ(ends(Literal("grpc-status", "99")), "an unknown status: ");
+  EXPECT_EQ(ends(Literal("grpc-status", "0")), "the governor is going away");
+  EXPECT_EQ(ends(Literal("other", "x")), "the governor reset the stream: NO_ERROR");
+}
+
 TEST_F(GrpcStreamTest, NoTranscriptDoesHarm) {
   std::string good = Headers() + Frame(6, 0, 0, "12345678") + Frame(0, 0, 1, Message("welcome"));
   good += Frame(8, 0, 1, std::string("\0\0\1\0", 4)) + Frame(0, 0, 1, Message(std::string(200, 'd')));
-  good += Frame(1, 5, 1, std::string("\x00\x0bgrpc-status\x01\x37\x00\x0cgrpc-message\x04%4", 34) + "1!");
+  good += Frame(1, 5, 1, Literal("grpc-status", "7") + Literal("grpc-message", "%41!"));
   std::mt19937 random(13);
   int survived = 0;
   for (int round = 0; round < 20000; ++round) {

@@ -71,14 +71,15 @@ class Session {
   // Ends it early; further calls do nothing.
   void Stop() noexcept {
     if (callbacks_ == nullptr) return;
-    {
-      const std::lock_guard<std::mutex> lock(callbacks_->mutex);
-      callbacks_->log = nullptr;
-      callbacks_->on_event = nullptr;
-    }
     memgov_stop();
-    // If somebody else's start keeps the agent running, it may still call us: leave it the empty functions.
-    if (memgov_status() != MEMGOV_OFF) (void)callbacks_.release();
+    // Somebody else's start may keep the agent running, which then may still call us: leave it empty
+    // functions.
+    if (memgov_status() != MEMGOV_OFF) {
+      Callbacks* const kept = callbacks_.release();
+      const std::lock_guard<std::mutex> lock(kept->mutex);
+      kept->log = nullptr;
+      kept->on_event = nullptr;
+    }
     callbacks_.reset();
   }
 
