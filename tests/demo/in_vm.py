@@ -10,7 +10,7 @@ import pathlib
 import sys
 
 from . import picture
-from .scene import REPOSITORY, DemoError
+from .scene import DemoError
 
 SCALE = 0.25  # of the sizes on a host, unless --scale says otherwise
 MEMORY_MIB = 2048
@@ -19,14 +19,12 @@ TIMEOUT_S = 900.0  # for one repetition
 
 def play(options: argparse.Namespace) -> int:
     """Plays it with the given options; returns the demo's exit status. DemoError when there is no machine."""
-    sys.path.insert(0, str(REPOSITORY / "tests/vm"))
-    import image
-    import vm
+    import vm  # only here: nothing else of the demo needs it
 
     try:
         result = vm.run(command(options, vm.GUEST_ROOT), vm.stage_tree(options.build), MEMORY_MIB,
                         timeout_s=TIMEOUT_S * options.repeat, out_dir=options.out, env=vm.tree_env())
-    except (vm.VmError, vm.VmTimeout, image.ImageError, OSError) as error:
+    except (vm.VmError, vm.VmTimeout, vm.ImageError, OSError) as error:
         raise DemoError(f"the virtual machine: {error}") from error
     for drawn in sorted(pathlib.Path(options.out).glob("demo-*.svg")):
         picture.rasterise(drawn)

@@ -135,8 +135,8 @@ def _marks(frame: _Frame, result: Result) -> list[str]:
                   _line(x - 4, limit - 4, x + 4, limit + 4, PAPER, 2.2),
                   _line(x - 4, limit + 4, x + 4, limit - 4, PAPER, 2.2),
                   _tag(x + 16, between, f"{kill.at:.1f} s: the kernel kills {kill.task}", RED)]
-    asked = [event for event in result.events if event.get("event") == "asked"]
-    for x in sorted({frame.x(event["s"]) for event in asked}):
+    asked = [event for event in result.events if event.get("event") == "asked" and event["s"] >= 0]
+    for x in sorted({frame.x(event["s"]) for event in asked if event.get("action") in ("release", "collect", "shed")}):
         parts.append(_line(x, limit, x, bottom, AMBER, 1.2))
     if asked and result.asked_at is not None:
         x = frame.x(result.asked_at)

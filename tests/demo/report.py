@@ -19,7 +19,7 @@ _COLOURS = {"kill": "1;31", "stall": "1;31", "oom_kill": "1;31", "asked": "33", 
             "usage": "2", "tenant": "36", "title": "1"}
 _WHO = {"kill": "kernel", "tenant": "tenant", "usage": "memory", "stall": "kernel"}
 # memgovd's daily business, of no interest to a spectator.
-_QUIET = {"ready", "detached", "wire", "cadence"}
+_QUIET = {"ready", "detached", "degraded", "stopped"}
 
 
 class Printer:
@@ -75,7 +75,7 @@ def table(pairs: list[Pair]) -> list[str]:
     wire = f"{without[0].scene.wire_percent:.0f} %"
     row(f"crossing {wire} → first request, ms", lambda runs: _since_crossing(runs, "asked_at"))
     row(f"  → below {wire} again, ms", lambda runs: _since_crossing(runs, "back_at"))
-    row("  → all who were asked have answered, ms", lambda runs: _since_crossing(runs, "returned_at"))
+    row("  → all that comes back is back, ms", lambda runs: _since_crossing(runs, "returned_at"))
     if without[0].scene.name == "stall":
         row("major page faults", lambda runs: _spread(run.major_faults for run in runs))
     return _aligned(rows)

@@ -15,9 +15,6 @@ from . import scene as stage
 from .scene import Scene
 
 
-FIRST_ROUND = 0.5  # seconds; requests sent within it answer one alarm
-
-
 @dataclasses.dataclass
 class Kill:
     at: float
@@ -49,7 +46,7 @@ class Result:
     crossed_at: float | None = None
     asked_at: float | None = None
     back_at: float | None = None  # usage below the wire again
-    returned_at: float | None = None  # the last answer to that first request
+    returned_at: float | None = None  # all but a twentieth of what came back had left the cgroups
     given_back_mib: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -86,7 +83,7 @@ def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | 
     scene = result.scene
     result.time_s = [when - zero for when in timeline.time_s]
     result.usage_mib = {name: [value / MIB for value in column] for name, column in timeline.usage.items()}
-    asked = [event for event in result.events if event.get("event") == "asked"]
+    asked = [event for event in result.events if event.get("event") == "asked" and event["s"] >= 0]
     if asked:
         result.asked_at = asked[0]["s"]
         _measure_given_back(result, (filled_at or timeline.time_s[-1]) - zero)
@@ -97,17 +94,21 @@ def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | 
     if asked:
         back = timeline.first_below("total", scene.wire, max(crossed, asked[0]["t"]))
         result.back_at = None if back is None else back - zero
-        first_round = {event.get("directive") for event in asked if event["s"] < asked[0]["s"] + FIRST_ROUND}
-        answers = [event["s"] for event in result.events
-                   if event.get("event") == "returned" and event.get("directive") in first_round]
-        result.returned_at = max(answers, default=None)
 
 
 def _measure_given_back(result: Result, end: float) -> None:
-    """What left each service's leaf between just before the first request and the end of the filling."""
+    """What left each service's leaf between just before the first request and the end of the filling, and when all but
+    a twentieth of it was out."""
+    def drop(column: list[float]) -> tuple[float, float]:
+        readings = list(zip(result.time_s, column))
+        before = max((value for when, value in readings if result.asked_at - 0.2 <= when <= result.asked_at), default=0.0)
+        return before, min((value for when, value in readings if result.asked_at < when <= end), default=before)
+
     for name in stage.SERVICES:
-        column = list(zip(result.time_s, result.usage_mib[name]))
-        before = [value for when, value in column if result.asked_at - 0.2 <= when <= result.asked_at + 0.005]
-        after = [value for when, value in column if result.asked_at < when <= end]
-        if before and after:
-            result.given_back_mib[name] = max(0.0, before[0] - min(after))
+        before, after = drop(result.usage_mib[name])
+        result.given_back_mib[name] = max(0.0, before - after)
+    held = [sum(values) for values in zip(*(result.usage_mib[name] for name in stage.SERVICES))]
+    before, after = drop(held)
+    if before - after >= 1:
+        result.returned_at = next(when for when, value in zip(result.time_s, held)
+                                  if result.asked_at < when <= end and value <= after + 0.05 * (before - after))

@@ -47,9 +47,9 @@ def run(scene: Scene, programs: Programs, hierarchy: Hierarchy, root: str, memgo
         player.log = stack.enter_context(KernelLog())
         player.sampler = stack.enter_context(
             Sampler({"total": player.parent, **player.leaves}, scene.wire, player.log))
+        player.start_services(stack)
         if memgov is Memgov.ON:
             player.start_governor(stack)
-        player.start_services(stack)
         player.start_redis(stack)
         player.fill(stack)
         return player.finish()
@@ -92,9 +92,12 @@ class _Player:
             read_from_outside(self.programs.tenants())
 
     def start_governor(self, stack: contextlib.ExitStack) -> None:
-        """Outside the limit: a governor that needs the memory it governs would be no help."""
+        """Outside the limit: a governor that needs the memory it governs would be no help. The services have been
+        waiting for it; they have grown and freed by now, so that both runs begin alike."""
         self.governor = stack.enter_context(Governor(self.programs.memgovd, stage.POLICY, self.directory,
                                                      [self.parent.name], on_event=self.heard))
+        if self.memgov is Memgov.ON:
+            self.governor.wait_for("attached", START_DEADLINE, len(stage.SERVICES))
 
     def start_services(self, stack: contextlib.ExitStack) -> None:
         for name in stage.SERVICES:
@@ -107,8 +110,6 @@ class _Player:
             service.wait_for(lambda line: line.get("ready") is True, START_DEADLINE, "ready")
             self.say("tenant", f"{stage.TITLES[name]}: grew, freed 90 %, still holds "
                                f"{self.leaves[name].usage() / MIB:.0f} MiB")
-        if self.governor:
-            self.governor.wait_for("attached", START_DEADLINE, len(self.services))
 
     def start_redis(self, stack: contextlib.ExitStack) -> None:
         command = stage.redis_command(self._paths["redis"], self.directory)
@@ -186,6 +187,8 @@ class _Player:
         self.filler.stop()
         result.fill = next((line for line in reversed(self.filler.lines) if line.get("final")), {})
         redis_lives = self.services["redis"].alive
+        if self.governor:
+            self.governor.stop()
         for service in self.services.values():
             service.stop()
         timeline = self.sampler.stop()

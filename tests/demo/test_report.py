@@ -7,8 +7,10 @@ import xml.dom.minidom
 import pytest
 
 from demo import cli, in_vm, picture, report
-from demo.result import Kill, Result, flows_again, longest_standstill
+from demo.result import Kill, Result, flows_again, longest_standstill, measure
 from demo.scene import SERVICES, TENANTS, DemoError, Programs, Scene
+from harness.figures import MIB
+from harness.sampler import Timeline
 
 KEYS = ["runs", "runs_killed_without", "runs_killed_with", "kills_without", "kills_with", "work_completed_with_percent",
         "redis_p99_ms_without", "redis_p99_ms_with", "given_back_mib", "reaction_p99_ms"]
@@ -28,7 +30,7 @@ def saved() -> Result:
     result = dataclasses.replace(killed(), memgov=True, kills=[], completed=dict.fromkeys(TENANTS, True),
                                  fill={"written_mib": 650.0, "p99_us": 1000, "max_us": 4000}, asked_at=1.404, back_at=1.44,
                                  returned_at=1.48, given_back_mib={"jemalloc": 260.0, "glibc": 230.0, "go": 240.0},
-                                 events=[{"event": "asked", "s": 1.404, "client": 1}, {"event": "asked", "s": 1.405, "client": 2}])
+                                 events=[{"event": "asked", "s": 1.404, "client": 1, "action": "release"}, {"event": "asked", "s": 1.405, "client": 2, "action": "collect"}])
     result.usage_mib["total"] = [value * 0.8 for value in result.usage_mib["total"]]
     return result
 
@@ -105,6 +107,18 @@ def test_picture_is_well_formed_and_says_what_happened():
     for words in ("redis-server is killed after 259 of 650 MiB", "nobody is killed", "memgov asks",
                   "2 services give back 730 MiB within 76 ms", "limit 1228 MiB"):
         assert words in drawn
+
+
+def test_measuring_takes_times_and_bytes_from_the_cgroups():
+    times = [10.0, 11.0, 11.4, 11.5, 11.6, 12.0]
+    usage = {name: [300 * MIB] * 3 + [size * MIB] * 3 for name, size in (("jemalloc", 40), ("glibc", 50), ("go", 60))}
+    usage["redis"] = [0, 144 * MIB, 160 * MIB, 160 * MIB, 160 * MIB, 200 * MIB]
+    usage["total"] = [sum(usage[name][i] for name in TENANTS) for i in range(len(times))]
+    result = Result(True, Scene(), events=[{"event": "asked", "t": 11.41, "s": 1.41}])
+    measure(result, Timeline(times, usage, {}, []), zero=10.0, filled_at=12.0)
+    assert result.given_back_mib == {"jemalloc": 260, "glibc": 250, "go": 240}
+    assert 0.99 < result.crossed_at < 1.0 and result.asked_at == 1.41
+    assert result.back_at == pytest.approx(1.5) and result.returned_at == pytest.approx(1.5)
 
 
 def test_thinning_keeps_the_peak():
