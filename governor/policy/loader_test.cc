@@ -156,7 +156,7 @@ std::string DefaultsOf(const google::protobuf::Descriptor& type) {
 
 TEST(TheSchemasDefaults, AreCores) {
   const std::string defaults = DefaultsOf(*v1::Rule::descriptor());
-  EXPECT_THAT(defaults, HasSubstr("timeToLimit: 250ms"));
+  EXPECT_THAT(defaults, HasSubstr("cooldown: 5s"));
   ExpectSame(MustParseRule(defaults), core::Rule{});
   const std::string node = DefaultsOf(*v1::NodePolicy::descriptor());
   EXPECT_EQ(MustParse(std::string(kHead) + "node: {" + node + "}").node.reserve, core::NodePolicy{}.reserve);

@@ -147,13 +147,12 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"rules: [{name: a, brake: {at: 80%}}]",
                 "p.yaml:3:31: rules[0].brake.at: 80% must be above relax.usage, which is 80% by default"},
         Mistake{"rules: [{name: a, brake: {at: 90%, enabled: false}}]", "loaded"},
-        Mistake{"rules: [{name: a, wake: {timeToLimit: 200ms}}]",
-                "p.yaml:3:39: rules[0].wake.timeToLimit: 200ms must be above critical.timeToLimit, which is "
-                "250ms by default"},
+        Mistake{"rules: [{name: a, critical: {timeToLimit: 250ms}, wake: {timeToLimit: 200ms}}]",
+                "p.yaml:3:43: rules[0].critical.timeToLimit: 250ms must be below wake.timeToLimit, which is "
+                "200ms"},
         Mistake{
-            "rules: [{name: a, critical: {timeToLimit: 1s}}]",
-            "p.yaml:3:43: rules[0].critical.timeToLimit: 1s must be below wake.timeToLimit, which is 1s by "
-            "default"},
+            "rules: [{name: a, wake: {timeToLimit: 10ms}, critical: {timeToLimit: 10ms}}]",
+            "p.yaml:3:70: rules[0].critical.timeToLimit: 10ms must be below wake.timeToLimit, which is 10ms"},
         Mistake{"rules: [{name: a, wake: {usage: never, timeToLimit: never}}]",
                 "p.yaml:3:53: rules[0].wake: usage and timeToLimit are both never, so this rule never acts"},
         Mistake{"rules: [{name: a, pace: {longestStall: 3s}}]",
