@@ -11,7 +11,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::At;
 
-// The defaults: wake at 85 % or 1 s to the limit, critical at 95 % or 250 ms, calm below 80 %.
+// Wake at 85 % or 1 s to the limit, critical at 95 % or 250 ms, calm below 80 %.
 class DetectorTest : public ::testing::Test {
  protected:
   std::optional<Level> See(double percent, std::optional<Duration> time_to_limit = std::nullopt) {
@@ -19,7 +19,9 @@ class DetectorTest : public ::testing::Test {
     return detector_.Observe(now_, rule_, {.usage_percent = percent, .time_to_limit = time_to_limit});
   }
 
-  Rule rule_{.name = "pods"};
+  Rule rule_{.name = "pods",
+             .wake = {.usage_percent = 85, .time_to_limit = seconds(1)},
+             .critical = {.usage_percent = 95, .time_to_limit = milliseconds(250)}};
   Detector detector_;
   Instant now_ = At(seconds(0));
 };

@@ -10,10 +10,21 @@ constexpr double kLeastYield = 0.05;    // so that a client that once gave nothi
 constexpr int kMostDoublings = 6;
 // Below this nothing came back: the kernel's per-CPU charge caches alone move usage by some 100 KiB.
 constexpr Bytes kNothing = kMiB / 2;
+// A request may take this part of a client's time: one that was over quickly may soon be repeated, a long
+// collection may not (M3 caps a client's duty cycle at 10 % for Go; half of that leaves room for refills).
+constexpr int kDutyDivisor = 20;
+constexpr int kShortestPart = 10;  // of the policy's cooldown
 // An outcome waits so long for a reading of its cgroup: the slowest cadence.
 constexpr auto kReadingOverdue = std::chrono::seconds(1);
 // The address space of a process on x86-64 and arm64: 47 bits.
 constexpr Bytes kMostOfOneProcess = Bytes{1} << 47;
+
+// Measured by our clock, so that a client cannot shorten it by its word alone.
+Duration CooldownAfter(const InFlight& request) {
+  if (!request.outcome) return request.cooldown;
+  const Duration took = request.outcome->received_at - request.sent_at;
+  return std::clamp(took * kDutyDivisor, request.cooldown / kShortestPart, request.cooldown);
+}
 
 Bytes Possible(Bytes bytes) { return std::clamp<Bytes>(bytes, 0, kMostOfOneProcess); }
 
@@ -115,7 +126,7 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
 
   ClientState& client = clients_.at(request.directive.client);
   client.giving.reset();
-  client.learned.CoolDown(now, request.cooldown, closed.returned >= kNothing);
+  client.learned.CoolDown(now, CooldownAfter(request), closed.returned >= kNothing);
   // A refusal says nothing about the estimate.
   const bool refused = request.outcome && request.outcome->status == OutcomeStatus::kDeclined;
   if (request.estimated > 0 && !refused) {

@@ -128,7 +128,7 @@ TEST_F(LedgerTest, NoOutcomeByTheDeadlineIsExpired) {
   EXPECT_EQ(closed[0].kind, NoteKind::kExpired);
   EXPECT_EQ(closed[0].why, "no outcome by the deadline");
   EXPECT_EQ(learned().fruitless, 1);
-  EXPECT_EQ(learned().ask_again_at, now_ + seconds(10));
+  EXPECT_EQ(learned().ask_again_at, now_ + milliseconds(1000));
 }
 
 TEST_F(LedgerTest, LateRepeatedAndForeignOutcomesNameNothing) {
@@ -166,7 +166,7 @@ TEST_F(LedgerTest, AReconnectForgetsNoCooldown) {
   Ask(300 * kMiB, 300 * kMiB);
   ledger_.Apply(now_, ClientDetached{kOne});
   Attach(kTwo);
-  EXPECT_EQ(learned(kTwo).ask_again_at, now_ + seconds(10));
+  EXPECT_EQ(learned(kTwo).ask_again_at, now_ + milliseconds(1000));
   EXPECT_EQ(learned(kTwo).fruitless, 1);
   Attach(ClientId{3}, kOther);
   EXPECT_LE(learned(ClientId{3}).ask_again_at, now_);
@@ -212,13 +212,13 @@ TEST_F(LedgerTest, TwoHonestClientsOfACgroupAreBothCredited) {
 TEST_F(LedgerTest, ALiarsYieldFallsToALeastAndItsCooldownDoubles) {
   Round(100 * kMiB, 100 * kMiB, 0);
   EXPECT_NEAR(learned().yield(ActionKind::kRelease), 0.7, 1e-9);
-  EXPECT_EQ(learned().ask_again_at, now_ + seconds(10));
+  EXPECT_EQ(learned().ask_again_at, now_ + milliseconds(1000));
   Round(70 * kMiB, 100 * kMiB, 0);
   EXPECT_NEAR(learned().yield(ActionKind::kRelease), 0.49, 1e-9);
-  EXPECT_EQ(learned().ask_again_at, now_ + seconds(20));
+  EXPECT_EQ(learned().ask_again_at, now_ + milliseconds(2000));
   for (int i = 0; i < 20; ++i) Round(10 * kMiB, 100 * kMiB, 0);
   EXPECT_EQ(learned().yield(ActionKind::kRelease), 0.05);
-  EXPECT_EQ(learned().ask_again_at, now_ + seconds(5 * 64));
+  EXPECT_EQ(learned().ask_again_at, now_ + milliseconds(500 * 64));
 }
 
 TEST_F(LedgerTest, YieldsOfActionsAreLearnedApart) {
@@ -249,7 +249,25 @@ TEST_F(LedgerTest, LessThanHalfAMiBIsNothing) {
   EXPECT_EQ(learned().fruitless, 1);
   Round(100 * kMiB, 100 * kMiB, kMiB / 2);
   EXPECT_EQ(learned().fruitless, 0);
-  EXPECT_EQ(learned().ask_again_at, now_ + seconds(5));
+  EXPECT_EQ(learned().ask_again_at, now_ + milliseconds(500));
+}
+
+// The policy's cooldown is 5 s: 20 times what the request took, but between a tenth of it and the whole.
+TEST_F(LedgerTest, TheCooldownFollowsWhatTheRequestTook) {
+  const auto cooldown_after = [this](Duration took) {
+    const DirectiveId directive = Ask(100 * kMiB, 100 * kMiB);
+    now_ += took;
+    usage_[kCgroup] -= 100 * kMiB;
+    Answer(directive, 100 * kMiB);
+    Close();
+    usage_[kCgroup] += 100 * kMiB;
+    return learned().ask_again_at - now_;
+  };
+  EXPECT_EQ(cooldown_after(milliseconds(1)), milliseconds(500));
+  EXPECT_EQ(cooldown_after(milliseconds(25)), milliseconds(500));
+  EXPECT_EQ(cooldown_after(milliseconds(150)), seconds(3));
+  EXPECT_EQ(cooldown_after(milliseconds(250)), seconds(5));
+  EXPECT_EQ(cooldown_after(milliseconds(1900)), seconds(5));
 }
 
 TEST_F(LedgerTest, ARefusalDoublesTheCooldownButSaysNothingAboutTheEstimate) {

@@ -33,8 +33,8 @@ rules:
     match: {cgroup: "/memgov-bench-reaction/**"}
     mode: enforce
     # The wire alone wakes: a forecast would ask before the crossing.
-    wake: {usage: 85%, timeToLimit: 1ms}
-    critical: {usage: 98%, timeToLimit: 1ms}
+    wake: {usage: 85%, timeToLimit: never}
+    critical: {usage: 98%, timeToLimit: never}
     actions: [release]
     pace: {cooldown: 100ms}
 """
