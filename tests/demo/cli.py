@@ -17,6 +17,7 @@ from harness.processes import ServiceError
 from . import in_vm, picture, report
 from . import run as play
 from .report import Pair, Printer
+from .result import Result
 from .run import Memgov
 from .scene import REPOSITORY, DemoError, Programs, Scene
 
@@ -89,9 +90,9 @@ def _here(options: argparse.Namespace) -> int:
     encore = options.encore if options.encore is not None else not options.json and options.repeat == 1
     results = list(pairs[-1])
     name = scene.name if scene.pattern == "runs" else f"{scene.name}-{scene.pattern}"
-    files = picture.write(results, options.out, f"demo-{name}")
     if scene.name == "stall":
-        _late(scene, programs, hierarchy, printer)
+        results.append(_late(scene, programs, hierarchy, printer))
+    files = picture.write(results, options.out, f"demo-{name}")
     if encore and scene.name == "kill":
         files += _encore(scene, programs, hierarchy, printer, options.out)
     printer.title("Pictures")
@@ -119,11 +120,12 @@ def _pair(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Print
     return without, with_
 
 
-def _late(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer) -> None:
+def _late(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer) -> Result:
     """What memgov does about a stall that is there already."""
     printer.title("Run C: the same stall, and memgov is started into it")
     result = play.run(scene, programs, hierarchy, ROOT, Memgov.LATE, printer.say)
     printer.say(result.ended_at, "end", report.late_words(result))
+    return result
 
 
 def _encore(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer, out: pathlib.Path) -> list[pathlib.Path]:

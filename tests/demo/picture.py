@@ -135,14 +135,18 @@ def _marks(frame: _Frame, result: Result) -> list[str]:
                   _line(x - 4, limit - 4, x + 4, limit + 4, PAPER, 2.2),
                   _line(x - 4, limit + 4, x + 4, limit - 4, PAPER, 2.2),
                   _tag(x + 16, between, f"{kill.at:.1f} s: the kernel kills {kill.task}", RED)]
+    if result.started_at is not None:
+        x = frame.x(result.started_at)
+        parts += [_line(x, limit, x, bottom, SOFT, 1.2, "3 3"),
+                  _tag(x - 8, between, f"{result.started_at:.1f} s: memgov starts", SOFT, anchor="end")]
     asked = [event for event in result.events if event.get("event") == "asked" and event["s"] >= 0]
     for x in sorted({frame.x(event["s"]) for event in asked if event.get("action") in ("release", "collect", "shed")}):
         parts.append(_line(x, limit, x, bottom, AMBER, 1.2))
     if asked and result.asked_at is not None:
         x = frame.x(result.asked_at)
-        clients = len({event.get("client") for event in asked})
-        parts.append(_tag(x - 10, between, f"{result.asked_at:.1f} s: memgov asks", AMBER, anchor="end"))
-        answer = f"{clients} services give back {result.given_back:.0f} MiB"
+        if result.started_at is None:
+            parts.append(_tag(x - 10, between, f"{result.asked_at:.1f} s: memgov asks", AMBER, anchor="end"))
+        answer = f"{result.first_round_mib:.0f} MiB come back"
         if result.returned_at is not None:
             answer += f" within {(result.returned_at - result.asked_at) * 1000:.0f} ms"
         parts.append(_tag(x + 10, between, answer, GREEN))
@@ -153,6 +157,8 @@ def headline(result: Result) -> tuple[str, str]:
     """What a panel shows, and its colour."""
     written, wanted = result.fill.get("written_mib", 0), result.scene.fill / MIB
     start = "With memgov: " if result.memgov else "Without memgov: "
+    if result.started_at is not None and result.flowing_at is not None and not result.kills:
+        return f"memgov comes {result.started_at:.0f} s late: redis goes on {result.flowing_at - result.started_at:.1f} s later", GREEN
     if result.kills:
         kill = result.kills[0]
         return start + f"{kill.task} is killed after {written:.0f} of {wanted:.0f} MiB", RED

@@ -131,15 +131,16 @@ def _since_crossing(runs: list[Result], field: str) -> str:
 def fragmentation_note(pair: Pair) -> str | None:
     """Says what did not come back although it was free, when that is much."""
     result = pair[1]
-    short = [name for name in stage.SERVICES
-             if result.given_back_mib.get(name, 0.0) < 0.6 * 0.9 * result.scene.service / MIB]
+    free = 0.9 * result.scene.service / MIB
+    short = [name for name in stage.SERVICES if result.given_back_mib.get(name, 0.0) < 0.75 * free]
     if not result.given_back_mib or not short:
         return None
     names = " and ".join(stage.TITLES[name] for name in short)
+    back = sum(result.given_back_mib.get(name, 0.0) for name in short)
+    said = f"{names}: {back:.0f} of {free * len(short):.0f} free MiB came back. "
     if result.scene.pattern == "scattered":
-        return (f"{names}: the survivors lie scattered, so most pages still hold something live. That is fragmentation; "
-                "no release returns it.")
-    return f"{names}: gave back less than was free; the lines above say what was asked and answered."
+        return said + "What survived lies scattered, so many pages\n  still hold something live: that is fragmentation, and no release returns it."
+    return said + "The lines above say what was asked and answered."
 
 
 def late_words(result: Result) -> str:

@@ -14,6 +14,7 @@ from harness.sampler import Timeline
 from . import scene as stage
 from .scene import Scene
 
+ROUND = 1.0  # seconds; requests sent within it answer one alarm
 
 @dataclasses.dataclass
 class Kill:
@@ -46,7 +47,8 @@ class Result:
     crossed_at: float | None = None
     asked_at: float | None = None
     back_at: float | None = None  # usage below the wire again
-    returned_at: float | None = None  # all but a twentieth of what came back had left the cgroups
+    returned_at: float | None = None  # all but a twentieth of what the first round brought had left
+    first_round_mib: float = 0.0  # what the first round of requests brought
     given_back_mib: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -86,7 +88,7 @@ def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | 
     asked = [event for event in result.events if event.get("event") == "asked" and event["s"] >= 0]
     if asked:
         result.asked_at = asked[0]["s"]
-        _measure_given_back(result, (filled_at or timeline.time_s[-1]) - zero)
+        _measure_given_back(result, (filled_at or timeline.time_s[-1]) - zero, asked)
     crossed = next((at for at in timeline.crossings("total", scene.wire) if at >= zero), None)
     if crossed is None:
         return
@@ -96,19 +98,21 @@ def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | 
         result.back_at = None if back is None else back - zero
 
 
-def _measure_given_back(result: Result, end: float) -> None:
-    """What left each service's leaf between just before the first request and the end of the filling, and when all but
-    a twentieth of it was out."""
-    def drop(column: list[float]) -> tuple[float, float]:
+def _measure_given_back(result: Result, end: float, asked: list[dict]) -> None:
+    """What left each service's leaf between just before the first request and the end of the filling; and when all but
+    a twentieth was out of what the first round of requests brought."""
+    def drop(column: list[float], end: float) -> tuple[float, float]:
         readings = list(zip(result.time_s, column))
         before = max((value for when, value in readings if result.asked_at - 0.2 <= when <= result.asked_at), default=0.0)
         return before, min((value for when, value in readings if result.asked_at < when <= end), default=before)
 
     for name in stage.SERVICES:
-        before, after = drop(result.usage_mib[name])
+        before, after = drop(result.usage_mib[name], end)
         result.given_back_mib[name] = max(0.0, before - after)
     held = [sum(values) for values in zip(*(result.usage_mib[name] for name in stage.SERVICES))]
-    before, after = drop(held)
-    if before - after >= 1:
+    next_round = next((event["s"] for event in asked if event["s"] > result.asked_at + ROUND), end)
+    before, after = drop(held, next_round)
+    result.first_round_mib = max(0.0, before - after)
+    if result.first_round_mib >= 1:
         result.returned_at = next(when for when, value in zip(result.time_s, held)
-                                  if result.asked_at < when <= end and value <= after + 0.05 * (before - after))
+                                  if result.asked_at < when <= next_round and value <= after + 0.05 * result.first_round_mib)

@@ -24,7 +24,7 @@ from .scene import Programs, Scene
 START_DEADLINE = 60.0  # seconds for services to grow, clients to attach, redis to listen
 TAIL = 1.5  # seconds that are recorded after the filling ended
 STALL_PATIENCE = 15.0  # seconds beyond the time that the filling should take; then it counts as stalled
-LATE_AFTER = 3.0  # seconds of standstill after which memgov comes, when it comes late
+LATE_AFTER = 2.0  # seconds of (nearly) no progress after which memgov comes, when it comes late
 
 
 class Memgov(enum.Enum):
@@ -141,7 +141,7 @@ class _Player:
                 self.say("usage", self._usage_line())
                 next_look += 1
             if self.memgov is Memgov.LATE and self.governor is None and self._stands_still():
-                self.say("stall", f"redis has taken nothing for {LATE_AFTER:.0f} s: memgov is started now")
+                self.say("stall", f"redis has taken next to nothing for {LATE_AFTER:.0f} s: memgov is started now")
                 self.start_governor(stack)
                 deadline = time.monotonic() + self._patience()
         self.result.stalled = self.filler.ended_at is None
@@ -163,9 +163,11 @@ class _Player:
                                if "written_mib" in line]
 
     def _stands_still(self) -> bool:
+        """Less than a tenth of what was wanted went through lately."""
         now = time.monotonic() - self.zero
         recent = [size for when, size in self._written() if when > now - LATE_AFTER]
-        return now > LATE_AFTER and (not recent or recent[-1] - recent[0] < 1.0)
+        wanted = LATE_AFTER * (self.scene.rate or 0) / MIB
+        return now > LATE_AFTER and (not recent or recent[-1] - recent[0] < 0.1 * wanted)
 
     def _usage_line(self) -> str:
         usage, written = self.parent.usage() / MIB, self.filler.latest("written_mib") or 0

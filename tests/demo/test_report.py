@@ -29,7 +29,7 @@ def killed() -> Result:
 def saved() -> Result:
     result = dataclasses.replace(killed(), memgov=True, kills=[], completed=dict.fromkeys(TENANTS, True),
                                  fill={"written_mib": 650.0, "p99_us": 1000, "max_us": 4000}, asked_at=1.404, back_at=1.44,
-                                 returned_at=1.48, given_back_mib={"jemalloc": 260.0, "glibc": 230.0, "go": 240.0},
+                                 returned_at=1.48, first_round_mib=730.0, given_back_mib={"jemalloc": 260.0, "glibc": 230.0, "go": 240.0},
                                  events=[{"event": "asked", "s": 1.404, "client": 1, "action": "release"}, {"event": "asked", "s": 1.405, "client": 2, "action": "collect"}])
     result.usage_mib["total"] = [value * 0.8 for value in result.usage_mib["total"]]
     return result
@@ -65,7 +65,7 @@ def test_table_puts_runs_side_by_side():
 def test_fragmentation_is_named_only_where_it_shows():
     assert report.fragmentation_note((killed(), saved())) is None
     scattered = dataclasses.replace(saved(), scene=Scene(pattern="scattered"), given_back_mib={"glibc": 40.0, "jemalloc": 260.0, "go": 250.0})
-    assert "C++ on glibc: the survivors lie scattered" in report.fragmentation_note((killed(), scattered))
+    assert "C++ on glibc: 40 of 270 free MiB came back. What survived lies scattered" in report.fragmentation_note((killed(), scattered))
 
 
 def test_no_colours_off_a_terminal():
@@ -105,7 +105,7 @@ def test_picture_is_well_formed_and_says_what_happened():
     drawn = picture.svg([killed(), saved()])
     xml.dom.minidom.parseString(drawn)
     for words in ("redis-server is killed after 259 of 650 MiB", "nobody is killed", "memgov asks",
-                  "2 services give back 730 MiB within 76 ms", "limit 1228 MiB"):
+                  "730 MiB come back within 76 ms", "limit 1228 MiB"):
         assert words in drawn
 
 
@@ -118,6 +118,7 @@ def test_measuring_takes_times_and_bytes_from_the_cgroups():
     measure(result, Timeline(times, usage, {}, []), zero=10.0, filled_at=12.0)
     assert result.given_back_mib == {"jemalloc": 260, "glibc": 250, "go": 240}
     assert 0.99 < result.crossed_at < 1.0 and result.asked_at == 1.41
+    assert result.first_round_mib == 750
     assert result.back_at == pytest.approx(1.5) and result.returned_at == pytest.approx(1.5)
 
 

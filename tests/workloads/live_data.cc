@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 
@@ -28,10 +30,11 @@ class Sequence {
   std::uint64_t state_;
 };
 
-// 64 B to 64 KiB; each power of two is equally likely, so that most bytes are in large blocks and most blocks
-// are small.
+// 128 B to 128 KiB. Every power of two gets about as many bytes, so most blocks are small, as in most heaps:
+// that is what makes scattered survivors hold on to pages.
 std::uint32_t NextWords(Sequence& sequence) {
-  const std::uint32_t base = 8u << (sequence.Next() % 10);
+  const int power = std::min(std::countr_zero(sequence.Next() >> 20), 9);
+  const std::uint32_t base = 16u << power;
   return base + static_cast<std::uint32_t>(sequence.Next() % base);
 }
 
@@ -56,20 +59,21 @@ LiveData::~LiveData() {
 
 void LiveData::Grow(std::uint64_t resident) {
   Sequence sequence(20240229);
-  blocks_.reserve(resident / 4096);
+  blocks_.reserve(resident / 1024);
   std::uint64_t since_look = kRunBytes;
   while (true) {
     if (since_look >= kRunBytes / 8) {
       if (ResidentBytes() >= resident) break;
       since_look = 0;
     }
-    Block block{.words = nullptr, .count = NextWords(sequence), .seed = sequence.Next()};
+    Block block{
+        .words = nullptr, .count = NextWords(sequence), .seed = static_cast<std::uint32_t>(sequence.Next())};
     block.words = static_cast<std::uint64_t*>(std::malloc(block.count * sizeof(std::uint64_t)));
     if (block.words == nullptr) {
       std::fprintf(stderr, "retain_service: out of memory while growing\n");
       std::exit(3);
     }
-    for (std::uint32_t i = 0; i < block.count; ++i) block.words[i] = block.seed + i;
+    for (std::uint32_t i = 0; i < block.count; ++i) block.words[i] = WordAt(block, i);
     blocks_.push_back(block);
     live_bytes_ += block.count * sizeof(std::uint64_t);
     since_look += block.count * sizeof(std::uint64_t);
@@ -99,9 +103,13 @@ void LiveData::Free(double keep, Pattern pattern) {
   blocks_.resize(kept);
 }
 
+std::uint64_t LiveData::WordAt(const Block& block, std::uint32_t i) {
+  return (std::uint64_t{block.seed} << 32) + i;
+}
+
 bool LiveData::Right(const Block& block) {
   std::uint64_t wrong = 0;
-  for (std::uint32_t i = 0; i < block.count; ++i) wrong |= block.words[i] ^ (block.seed + i);
+  for (std::uint32_t i = 0; i < block.count; ++i) wrong |= block.words[i] ^ WordAt(block, i);
   return wrong == 0;
 }
 

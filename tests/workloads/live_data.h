@@ -26,7 +26,7 @@ class LiveData {
   LiveData& operator=(const LiveData&) = delete;
   ~LiveData();
 
-  // Allocates until the process is `resident` bytes large. Sizes of 64 B to 64 KiB, the same sequence every
+  // Allocates until the process is `resident` bytes large. Sizes of 128 B to 128 KiB, the same sequence every
   // time: what services allocate most, and below the size from which allocators map each block by itself and
   // so keep nothing of it.
   void Grow(std::uint64_t resident);
@@ -56,8 +56,9 @@ class LiveData {
   struct Block {
     std::uint64_t* words = nullptr;
     std::uint32_t count = 0;  // of words
-    std::uint64_t seed = 0;
+    std::uint32_t seed = 0;
   };
+  static std::uint64_t WordAt(const Block& block, std::uint32_t i);
   static bool Right(const Block& block);
 
   std::vector<Block> blocks_;

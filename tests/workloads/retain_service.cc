@@ -77,7 +77,7 @@ Options Parse(int argc, char** argv) {
 // right.
 std::uint64_t Work(const LiveData& data, CodePages* code, std::uint64_t* errors) {
   constexpr std::uint64_t kSlice = memgov::workloads::kMiB;
-  constexpr int kTouches = 40;  // pages of code in each slice
+  constexpr int kTouches = 400;  // pages of code in each slice
   std::uint64_t passes = 0;
   auto next_line = std::chrono::steady_clock::now();
   LiveData::Cursor cursor;
