@@ -6,6 +6,12 @@
 #include "governor/core/explain.h"
 
 namespace memgov::core {
+namespace {
+
+// A wire must be above usage when it is armed; at full speed a thread fills 2.4 MiB in this time.
+constexpr auto kArmableReading = std::chrono::milliseconds(1);
+
+}  // namespace
 
 Engine::Engine(Policy policy) { SetPolicy(std::move(policy)); }
 
@@ -38,9 +44,12 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
   }
   for (const CgroupId id : touched_) Judge(*world_.Find(id));
 
-  // Memory first: milliseconds count for it.
+  // Memory first: milliseconds count for it, and a setting that itself frees (jemalloc purges when it turns
+  // eager) would leave nothing for the request to show. So settings wait while a request waits for a reading.
   for (const auto& [depth, id] : in_need_) Ask(*world_.Find(id));
-  for (const auto& [depth, id] : in_need_) SendSettings(*world_.Find(id));
+  if (decisions_.read_now.empty()) {
+    for (const auto& [depth, id] : in_need_) SendSettings(*world_.Find(id));
+  }
   for (const ClientEvent& event : events) {
     if (const auto* report = std::get_if<ClientReport>(&event)) SendSoftLimit(report->client);
   }
@@ -132,6 +141,10 @@ void Engine::Judge(CgroupState& domain) {
                         : in_need                    ? NoteKind::kWoke
                                                      : NoteKind::kRelaxed;
   decisions_.notes.push_back(NoteOn(domain, kind));
+}
+
+bool Engine::WasJustRead(const CgroupState& cgroup) const {
+  return now_ - cgroup.last->taken_at < kArmableReading;
 }
 
 void Engine::SetWireOf(CgroupState& domain) {

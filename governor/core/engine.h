@@ -66,6 +66,7 @@ class Engine {
   void TakeIn(const ClientEvent& event);
   void CloseRequests();
   void Judge(CgroupState& domain);
+  bool WasJustRead(const CgroupState& cgroup) const;
   void SetWireOf(CgroupState& domain);
   void SetBrakeOf(CgroupState& domain);
   void SetCadenceOf(CgroupState& cgroup);
@@ -79,7 +80,6 @@ class Engine {
   void LookAt(const ClientState& client, bool act, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
   std::optional<Offer> OfferOf(const ClientState& client) const;
-  bool WasJustRead(const CgroupState& cgroup) const;
   bool IsFresh(CgroupState& cgroup);
   bool HelpIsPossible(const CgroupState& domain) const;
   bool HelpIsComing(const CgroupState& domain) const;
@@ -88,7 +88,7 @@ class Engine {
   // engine_send.cc: what they are sent.
   void SendSettings(CgroupState& domain);
   void SendSoftLimit(ClientId id);
-  void Send(const CgroupState& domain, ClientState& client, Action action, const Reason& reason,
+  void Send(const CgroupState& domain, ClientState& client, const Action& action, const Reason& reason,
             const Terms& terms);
   bool MayAct(const CgroupState& domain, const ClientState& client) const;
   const Rule& RuleOf(const ClientState& client) const;

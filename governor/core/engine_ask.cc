@@ -9,8 +9,7 @@
 namespace memgov::core {
 namespace {
 
-// What came back is the difference to the reading before the request, and a wire must be above usage: so
-// these readings must be younger than this.
+// What came back is the difference to the reading before the request, so that one must be fresh.
 constexpr auto kFreshReading = std::chrono::milliseconds(5);
 
 bool Gives(ActionKind kind, const Capabilities& can) {
@@ -174,14 +173,10 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
   return true;
 }
 
-bool Engine::WasJustRead(const CgroupState& cgroup) const {
-  return cgroup.last && now_ - cgroup.last->taken_at <= kFreshReading;
-}
-
 // Whether the cgroup was read just now, and after the last return of memory from it. If not, a reading is
 // asked for, once; without an answer the cgroup counts as unreadable until one comes.
 bool Engine::IsFresh(CgroupState& cgroup) {
-  if (WasJustRead(cgroup) && cgroup.last->taken_at >= cgroup.settled_at) return true;
+  if (cgroup.last && cgroup.last->taken_at >= std::max(now_ - kFreshReading, cgroup.settled_at)) return true;
   if (!cgroup.read_wanted_at) {
     cgroup.read_wanted_at = now_;
     decisions_.read_now.push_back(cgroup.id);

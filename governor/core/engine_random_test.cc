@@ -190,7 +190,10 @@ class Story {
     for (const SetWire& wire : decisions.wires) {
       if (!wire.at) continue;
       EXPECT_TRUE(enforcing_);
-      EXPECT_GT(*wire.at, node_.usage(wire.cgroup)) << "armed below usage";
+      const CgroupSample& read = node_.last_read(wire.cgroup);
+      EXPECT_GT(*wire.at, read.usage) << "armed below usage";
+      EXPECT_LT(*wire.at, *read.limit) << "armed where it never rings";
+      EXPECT_LT(node_.now() - read.taken_at, milliseconds(1)) << "armed from an old reading";
     }
     if (decisions.next_tick) {
       EXPECT_GE(*decisions.next_tick, node_.now());

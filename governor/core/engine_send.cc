@@ -62,7 +62,7 @@ void Engine::SendSoftLimit(ClientId id) {
   Send(*domain, client, SetSoftLimit{.bytes = bytes}, collect.reason, {});
 }
 
-void Engine::Send(const CgroupState& domain, ClientState& client, Action action, const Reason& reason,
+void Engine::Send(const CgroupState& domain, ClientState& client, const Action& action, const Reason& reason,
                   const Terms& terms) {
   const Rule& rule = RuleOf(client);
   const bool gives = terms.bytes > 0;
@@ -73,7 +73,7 @@ void Engine::Send(const CgroupState& domain, ClientState& client, Action action,
                       .level = domain.detector.level(),
                       .deadline = rule.pace.deadline,
                       .ttl = rule.pace.ttl,
-                      .action = std::move(action),
+                      .action = action,
                       .reason = reason};
   Note note = NoteOn(domain, act ? NoteKind::kAsked : NoteKind::kWouldAsk);
   note.cgroup = client.info.cgroup;

@@ -47,8 +47,8 @@ struct Rule {
   std::string cgroup = "/**";  // glob over the path: * within a name, ** over names
   Mode mode = Mode::kObserve;
   double protect_weight = 1;  // a client with weight 2 is asked for half as much
-  // The forecast's part is what releases take (measured: 80 to 280 ms for 1 GiB): it asks before the wire only
-  // when growth is so fast that the wire would be too late.
+  // The forecast's part is what releases take (measured: 80 to 280 ms for 1 GiB): it asks before the wire
+  // only when growth is so fast that the wire would be too late.
   Threshold wake{.usage_percent = 85, .time_to_limit = std::chrono::milliseconds(300)};
   Threshold critical{.usage_percent = 95, .time_to_limit = std::chrono::milliseconds(100)};
   double relax_percent = 80;  // below this the domain is calm again (oomd, koordlet: target below trigger)

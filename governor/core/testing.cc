@@ -154,6 +154,7 @@ Decisions Node::Tick(const std::vector<CgroupId>& read) {
     for (const CgroupId id : due) {
       if (cgroups_.contains(id) && cgroups_.at(id).readable) snapshot.samples.push_back(SampleOf(id));
     }
+    for (const CgroupSample& sample : snapshot.samples) last_read_[sample.id] = sample;
     const std::vector<ClientEvent> events = std::exchange(events_, {});
     Decisions decisions = engine_.Tick(now_, snapshot, events);
     due = decisions.read_now;

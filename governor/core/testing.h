@@ -51,6 +51,8 @@ class Node {
   void SetReadable(CgroupId id, bool readable) { cgroups_.at(id).readable = readable; }
   void Kill(CgroupId id) { ++cgroups_.at(id).oom_kills; }
   Bytes usage(CgroupId id) const { return cgroups_.at(id).usage; }
+  // What the engine has read last, and when.
+  const CgroupSample& last_read(CgroupId id) const { return last_read_.at(id); }
   std::optional<Bytes> memory_high(CgroupId id) const { return cgroups_.at(id).memory_high; }
 
   ClientId Attach(CgroupId cgroup, const Capabilities& can = kReleases);
@@ -88,6 +90,7 @@ class Node {
   Engine engine_;
   Instant now_ = At(seconds(0));
   std::map<CgroupId, Cgroup> cgroups_;
+  std::map<CgroupId, CgroupSample> last_read_;
   std::map<ClientId, CgroupId> clients_;
   std::uint32_t next_cgroup_ = 1;
   std::uint64_t next_client_ = 1;

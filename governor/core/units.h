@@ -22,7 +22,7 @@ struct MonotonicTime {
   using rep = duration::rep;
   using period = duration::period;
   using time_point = std::chrono::time_point<MonotonicTime>;
-  static constexpr bool is_steady = true;
+  static constexpr bool is_steady = true;  // NOLINT(readability-identifier-naming): the name of <chrono>
 };
 using Instant = MonotonicTime::time_point;
 
