@@ -18,10 +18,10 @@ extern "C" {
 
 /* What an allocator holds at this moment. */
 typedef struct mg_estimate {
-  uint64_t live_bytes;         /* in use by the application; 0 with BOUND or NONE may mean: not known */
+  uint64_t live_bytes;         /* in use by the application */
   uint64_t retained_bytes;     /* what release() could return, lazily freed memory included */
   uint64_t lazily_freed_bytes; /* the part of it that was given up with MADV_FREE */
-  mg_estimate_kind kind;
+  mg_estimate_kind kind;       /* NONE: the allocator cannot tell now; the bytes are 0 */
 } mg_estimate;
 
 typedef struct mg_allocator {

@@ -79,9 +79,10 @@ TEST_P(ReleaseTest, ReturnsWhatTheReportSaid) {
   EXPECT_GT(outcome.cpu_us(), 0u);
   EXPECT_GE(outcome.wall_us(), outcome.cpu_us() / 2);
   WaitForRetained(0, 16 * kMiB);
-  std::printf("%s: reported %lu MiB, returned %ld MiB in %.1f ms\n", hello.runtime().c_str(),
+  std::printf("%s: reported %lu MiB, returned %ld MiB in %.1f ms, CPU %.1f ms\n", hello.runtime().c_str(),
               static_cast<unsigned long>(held.retained_bytes() / kMiB),
-              static_cast<long>(Returned(outcome) >> 20), static_cast<double>(outcome.wall_us()) / 1000);
+              static_cast<long>(Returned(outcome) >> 20), static_cast<double>(outcome.wall_us()) / 1000,
+              static_cast<double>(outcome.cpu_us()) / 1000);
 
   // And again: what a trim left in the allocator's books must not confuse the next round.
   puppet.Call("grow 200");

@@ -13,8 +13,8 @@
  *     after one:        retained = what became free and is resident since, at most the above
  *
  * because free chunks that a trim emptied stay in glibc's count, and pages that hold a survivor stay
- * resident. The second lot comes back in proportion as survivors are freed. kind BOUND. Without a recent
- * sample the bound is all resident anonymous memory.
+ * resident. The second lot comes back in proportion as survivors are freed. kind BOUND; without a recent
+ * sample NONE.
  */
 
 #include <malloc.h>
@@ -89,8 +89,7 @@ static mg_estimate glibc_estimate(const mg_process* process) {
   const bool quiet = tick_is_quiet(process);
   if (may_sample(process, quiet)) sample(process);
   const bool stale = !quiet && less(process->now_ns, g_glibc.sample_ns) > SECONDS(300);
-  mg_estimate estimate = {.retained_bytes = process->anon_bytes, .kind = MG_ESTIMATE_BOUND};
-  if (!g_glibc.sampled || stale) return estimate;
+  if (!g_glibc.sampled || stale) return (mg_estimate){.kind = MG_ESTIMATE_NONE};
 
   if (g_glibc.trim == JUST_TRIMMED) {
     g_glibc.trim = TRIMMED;
@@ -98,7 +97,7 @@ static mg_estimate glibc_estimate(const mg_process* process) {
     g_glibc.live_then = g_glibc.live_bytes;
     g_glibc.pinned_then = least(g_glibc.free_bytes, less(process->anon_bytes, g_glibc.live_bytes));
   }
-  estimate.live_bytes = g_glibc.live_bytes;
+  mg_estimate estimate = {.live_bytes = g_glibc.live_bytes, .kind = MG_ESTIMATE_BOUND};
   estimate.retained_bytes = least(g_glibc.free_bytes, process->anon_bytes);
   if (g_glibc.trim == TRIMMED) {
     estimate.retained_bytes = least(estimate.retained_bytes, retained_since_trim(process->anon_bytes));
