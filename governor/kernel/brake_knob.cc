@@ -127,7 +127,7 @@ absl::Status BrakeKnob::LetGo(const std::string& path) {
   const auto present = ReadLimit(layout_, path, "memory.high");
   if (!present.ok() && !absl::IsNotFound(present.status())) return present.status();
   if (present.ok() && present->bytes.has_value() && IsOurs(path, *present->bytes)) {
-    const absl::Status written = WriteHigh(layout_, path, std::nullopt);
+    absl::Status written = WriteHigh(layout_, path, std::nullopt);
     if (!written.ok() && !absl::IsNotFound(written)) return written;
   }
   return Remember(path, {});

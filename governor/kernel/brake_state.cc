@@ -149,9 +149,9 @@ absl::Status RestoreFromState(const CgroupLayout& layout, const std::string& fil
   const auto marks = LoadBrakeState(file, &complaints);
   if (!marks.ok()) return marks.status();
   std::vector<BrakeMark> failed;
-  const absl::Status let_go = LetGoOfMarks(layout, *marks, &failed);
+  absl::Status let_go = LetGoOfMarks(layout, *marks, &failed);
   if (marks->empty() && complaints.empty()) return absl::OkStatus();
-  if (const absl::Status stored = StoreBrakeState(file, failed); !stored.ok()) return stored;
+  if (absl::Status stored = StoreBrakeState(file, failed); !stored.ok()) return stored;
   if (!let_go.ok()) return let_go;
   if (!complaints.empty()) return absl::DataLossError(absl::StrJoin(complaints, "; "));
   return absl::OkStatus();

@@ -29,6 +29,7 @@ bool IsWithin(std::string_view path, std::string_view root) {
 
 std::vector<std::string> IndependentRoots(const std::vector<std::string>& roots) {
   std::vector<std::string> sorted;
+  sorted.reserve(roots.size());
   for (const std::string& root : roots) sorted.push_back(NormalisedPath(root));
   std::sort(sorted.begin(), sorted.end(), [](const std::string& a, const std::string& b) {
     return a.size() != b.size() ? a.size() < b.size() : a < b;

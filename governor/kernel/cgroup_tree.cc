@@ -42,7 +42,7 @@ Instant Next(Instant from, Duration period, Instant now) {
 
 }  // namespace
 
-CgroupTree::CgroupTree(CgroupLayout layout, std::vector<std::string> roots)
+CgroupTree::CgroupTree(CgroupLayout layout, const std::vector<std::string>& roots)
     : layout_(std::move(layout)),
       roots_(IndependentRoots(roots)),
       inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
@@ -167,7 +167,7 @@ bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, core::Snaps
     sample.stat = entry.files.Stat(entry.path, keep).value;
     sample.pressure = entry.files.Pressure(entry.path, keep).value;
   }
-  Append(entry, std::move(sample), out);
+  Append(entry, sample, out);
   return true;
 }
 

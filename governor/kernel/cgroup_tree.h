@@ -42,7 +42,7 @@ class CgroupTree {
 
   // `roots` are paths below the memory mount; "/" means every cgroup, "/kubepods" that one and all below.
   // They need not exist yet. A root inside another root is redundant and dropped.
-  CgroupTree(CgroupLayout layout, std::vector<std::string> roots);
+  CgroupTree(CgroupLayout layout, const std::vector<std::string>& roots);
   ~CgroupTree();
   CgroupTree(const CgroupTree&) = delete;
   CgroupTree& operator=(const CgroupTree&) = delete;

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "governor/kernel/test_cgroups.h"
 #include "gtest/gtest.h"
 
@@ -110,7 +111,7 @@ TEST(ParsePressureTest, RefusesOtherText) {
   const std::string some = "some avg10=0.00 avg60=0.00 avg300=0.00 total=1\n";
   const std::string full = "full avg10=0.00 avg60=0.00 avg300=0.00 total=2\n";
   for (const std::string& text :
-       {std::string(), some, full + some, some + full + full, some + full.substr(0, 20),
+       {std::string(), some, full + some, absl::StrCat(some, full, full), some + full.substr(0, 20),
         some + "full avg10=0.00 total=\n", some + "full total=2\n", "some\nfull\n" + some}) {
     EXPECT_FALSE(ParsePressure(text).has_value()) << text;
   }
