@@ -21,6 +21,8 @@ PANEL, TOP, BETWEEN, BOTTOM = 300, 156, 100, 84
 INK, SOFT, GRID, PAPER = "#1d2733", "#66727f", "#e3e8ed", "#ffffff"
 RED, AMBER, GREEN = "#c62828", "#b26a00", "#2e7d32"
 FILLS = {"jemalloc": "#a9bdd3", "glibc": "#cfdae5", "go": "#c3b8d6", "redis": "#1f9e94"}
+STALL_WORDS = {"kill": "", "stall": " Code pages count, too."}
+LABEL = 165  # points that a short label needs
 BEFORE = 1.0  # seconds shown before the filling begins
 
 
@@ -48,6 +50,13 @@ def _tag(x: float, y: float, words: str, colour: str, *, anchor: str = "start", 
     """A label with a white halo, readable over bands and lines."""
     return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" font-weight="bold" '
             f'stroke="{PAPER}" stroke-width="5" stroke-linejoin="round" paint-order="stroke">{escape(words)}</text>')
+
+
+def _beside(x: float, gap: float, y: float, words: str, colour: str) -> str:
+    """A label to the right of `x`, or to its left where the picture ends."""
+    if x + gap + 9 * len(words) > WIDTH - RIGHT - LABEL:
+        return _tag(x - gap, y, words, colour, anchor="end")
+    return _tag(x + gap, y, words, colour)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1, dash: str = "") -> str:
@@ -105,20 +114,20 @@ def _levels(frame: _Frame, result: Result) -> list[str]:
             _line(LEFT, wire, WIDTH - RIGHT, wire, AMBER, 1.5, "7 5"),
             _text(WIDTH - RIGHT, limit - 8, f"limit {result.scene.limit / MIB:.0f} MiB", size=13, fill=RED, anchor="end",
                   weight="bold"),
-            _text(WIDTH - RIGHT, wire - 7, f"wire {result.scene.wire_percent:.0f} %", size=13, fill=AMBER, anchor="end",
-                  weight="bold")]
+            _tag(WIDTH - RIGHT, wire - 7, f"wire {result.scene.wire_percent:.0f} %", AMBER, anchor="end", size=13)]
 
 
 def _held(frame: _Frame, result: Result) -> list[str]:
     """In each idle band, what it holds and what it needs, while it is high enough to be written into."""
     start = min(range(len(result.time_s)), key=lambda i: abs(result.time_s[i]), default=None)
-    if start is None:
+    if start is None or (result.asked_at is not None and frame.x(result.asked_at) - frame.x(0.0) < LABEL - 10):
         return []
     parts, base = [], 0.0
     for name in stage.SERVICES:
         size = result.usage_mib[name][start]
         if frame.y(base) - frame.y(base + size) > 24:
-            words = f"{size:.0f} MiB held, {0.1 * result.scene.service / MIB:.0f} in use"
+            needed = 0.1 * result.scene.service + (0 if name == "go" else result.scene.code)
+            words = f"{size:.0f} MiB held, {needed / MIB:.0f} in use"
             parts.append(_text(frame.x(0.0) - 4, frame.y(base + size / 2) + 4.5, words, size=13))
         base += size
     return parts
@@ -134,22 +143,24 @@ def _marks(frame: _Frame, result: Result) -> list[str]:
                   f'<circle cx="{x}" cy="{limit}" r="10" fill="{RED}" stroke="{PAPER}" stroke-width="2"/>',
                   _line(x - 4, limit - 4, x + 4, limit + 4, PAPER, 2.2),
                   _line(x - 4, limit + 4, x + 4, limit - 4, PAPER, 2.2),
-                  _tag(x + 16, between, f"{kill.at:.1f} s: the kernel kills {kill.task}", RED)]
-    if result.started_at is not None:
-        x = frame.x(result.started_at)
-        parts += [_line(x, limit, x, bottom, SOFT, 1.2, "3 3"),
-                  _tag(x - 8, between, f"{result.started_at:.1f} s: memgov starts", SOFT, anchor="end")]
+                  _beside(x, 16, between, f"{kill.at:.1f} s: the kernel kills {kill.task}", RED)]
     asked = [event for event in result.events if event.get("event") == "asked" and event["s"] >= 0]
     for x in sorted({frame.x(event["s"]) for event in asked if event.get("action") in ("release", "collect", "shed")}):
         parts.append(_line(x, limit, x, bottom, AMBER, 1.2))
-    if asked and result.asked_at is not None:
-        x = frame.x(result.asked_at)
-        if result.started_at is None:
-            parts.append(_tag(x - 10, between, f"{result.asked_at:.1f} s: memgov asks", AMBER, anchor="end"))
-        answer = f"{result.first_round_mib:.0f} MiB come back"
-        if result.returned_at is not None:
-            answer += f" within {(result.returned_at - result.asked_at) * 1000:.0f} ms"
-        parts.append(_tag(x + 10, between, answer, GREEN))
+    begun = result.asked_at if result.started_at is None else result.started_at
+    if begun is None:
+        return parts
+    x = frame.x(begun)
+    begin = f"{begun:.1f} s: memgov " + ("asks" if result.started_at is None else "starts")
+    answer = f"{result.first_round_mib:.0f} MiB come back"
+    if result.returned_at is not None:
+        answer += f" within {(result.returned_at - begun) * 1000:.0f} ms"
+    if result.started_at is not None:
+        parts.append(_line(x, limit, x, bottom, AMBER, 1.2, "3 3"))
+    if x - LEFT > LABEL:
+        parts += [_tag(x - 10, between, begin, AMBER, anchor="end"), _tag(x + 10, between, answer, GREEN)]
+    else:
+        parts.append(_tag(x + 10, between, f"{begin}, {answer}", GREEN))
     return parts
 
 
@@ -158,7 +169,7 @@ def headline(result: Result) -> tuple[str, str]:
     written, wanted = result.fill.get("written_mib", 0), result.scene.fill / MIB
     start = "With memgov: " if result.memgov else "Without memgov: "
     if result.started_at is not None and result.flowing_at is not None and not result.kills:
-        return f"memgov comes {result.started_at:.0f} s late: redis goes on {result.flowing_at - result.started_at:.1f} s later", GREEN
+        return f"memgov started into the stall: redis is filled again {result.flowing_at - result.started_at:.1f} s later", GREEN
     if result.kills:
         kill = result.kills[0]
         return start + f"{kill.task} is killed after {written:.0f} of {wanted:.0f} MiB", RED
@@ -192,7 +203,7 @@ def svg(results: list[Result]) -> str:
              f'<rect width="{WIDTH}" height="{height}" fill="{PAPER}"/>',
              _text(LEFT, 44, f"Four services under one limit of {first.limit / MIB:.0f} MiB", size=24, weight="bold"),
              _text(LEFT, 70, f"Three grew to {first.service / MIB:.0f} MiB, freed 90 % of it and keep the pages. "
-                             "redis is the only one with work to do.", size=15, fill=SOFT),
+                             "redis is the only one with work to do." + STALL_WORDS[first.name], size=15, fill=SOFT),
              *_legend(98)]
     for index, result in enumerate(results):
         top = TOP + index * (PANEL + BETWEEN)

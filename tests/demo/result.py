@@ -43,7 +43,7 @@ class Result:
     standstill_s: float = 0.0  # the longest time in which redis took less than 1 MiB
     ended_at: float = 0.0  # when the tenants were told to end; later usage means nothing
     started_at: float | None = None  # when memgov was ready, where it came late
-    flowing_at: float | None = None  # ... and when redis then took its next MiB
+    flowing_at: float | None = None  # ... and when redis was filled as it should be again
     crossed_at: float | None = None
     asked_at: float | None = None
     back_at: float | None = None  # usage below the wire again
@@ -73,10 +73,13 @@ def longest_standstill(written: list[tuple[float, float]], least: float = 1.0) -
     return longest
 
 
-def flows_again(written: list[tuple[float, float]], after: float, least: float = 1.0) -> float | None:
-    """When at least `least` MiB more were written than at the moment `after`."""
-    base = max((size for when, size in written if when <= after), default=0.0)
-    return next((when for when, size in written if when > after and size >= base + least), None)
+def flows_again(written: list[tuple[float, float]], after: float, rate: float) -> float | None:
+    """The first moment after `after` from which on at least half of `rate` (MiB/s) goes through for 0.2 s."""
+    for i, (when, size) in enumerate(written):
+        later = next((more for moment, more in written[i:] if moment >= when + 0.2), written[-1][1])
+        if when > after and later - size >= 0.1 * rate:
+            return when
+    return None
 
 
 def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | None) -> None:

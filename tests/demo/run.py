@@ -201,7 +201,7 @@ class _Player:
             self._judge_service(name)
         if self.memgov is Memgov.LATE and self.governor:
             result.started_at = self.governor.of("ready")[0]["t"] - self.zero
-            result.flowing_at = flows_again(self._written(), result.started_at)
+            result.flowing_at = flows_again(self._written(), result.started_at, (self.scene.rate or 0) / MIB)
         result.standstill_s = longest_standstill(self._written())
         result.completed["redis"] = redis_lives and result.fill.get("completed") is True
         result.work["redis"] = f"{result.fill.get('written_mib', 0):.0f} of {self.scene.fill / MIB:.0f} MiB written"

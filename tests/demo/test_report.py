@@ -79,10 +79,10 @@ def test_standstill_is_the_longest_time_without_a_mebibyte():
     assert longest_standstill([(0, 0), (3, 0)]) == 3
 
 
-def test_flowing_again_is_the_next_mebibyte():
-    written = [(0, 0), (1, 50), (4, 50.5), (5, 51.2)]
-    assert flows_again(written, after=2) == 5
-    assert flows_again(written, after=5) is None
+def test_flowing_again_is_half_the_rate_for_a_moment():
+    written = [(0, 0), (1, 80), (2, 81), (3, 82), (3.1, 83), (3.2, 90), (3.3, 98), (4.2, 170)]
+    assert flows_again(written, after=1.5, rate=80) == 3
+    assert flows_again(written, after=5, rate=80) is None
 
 
 def test_a_late_governor_is_judged_by_what_redis_did():
