@@ -53,7 +53,8 @@ static void take_grpc_message(mg_grpc_stream* stream, const uint8_t* value, size
         i += 2;
       }
     }
-    stream->grpc_message[used++] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
+    if (byte < 0x20 || byte == 0x7f) byte = '?';
+    stream->grpc_message[used++] = (char)byte;
   }
   stream->grpc_message[used] = '\0';
 }

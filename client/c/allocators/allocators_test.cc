@@ -10,6 +10,7 @@
 
 #include "client/c/testing/fake_governor.h"
 #include "client/c/testing/puppet_process.h"
+#include "client/c/testing/rude_peer.h"
 
 namespace memgov::testing {
 namespace {
@@ -144,6 +145,22 @@ TEST_F(LeversTest, AnUnknownAllocatorIsSaidToBeSo) {
   EXPECT_EQ(outcome.why(), "no levers: malloc belongs to libmemgov_odd_malloc.so");
   const v1::Report report = WaitForReport([](const v1::Report&) { return true; });
   EXPECT_EQ(report.retained_kind(), v1::ESTIMATE_KIND_NONE);
+}
+
+TEST_F(LeversTest, TheAgentNeverMallocs) {
+  const std::string front = directory_.path("front");
+  Relay relay(front, directory_.path());
+  PuppetProcess puppet("puppet_odd");
+  EXPECT_EQ(puppet.Call("start " + front), "0");
+  for (std::size_t i = 1; i <= 5; ++i) {
+    ASSERT_TRUE(governor_.WaitFor(
+        [&](const auto& heard) { return heard.hellos.size() == i && heard.sessions == 1; }));
+    for (int n = 0; n < 20; ++n) EXPECT_EQ(governor_.Ask(Release(1)).status(), v1::Outcome::STATUS_DECLINED);
+    WaitForReport([](const v1::Report&) { return true; });
+    relay.Cut();
+  }
+  EXPECT_EQ(puppet.Call("stop"), "0");
+  EXPECT_EQ(puppet.Call("agent_mallocs"), "0");
 }
 
 TEST_F(LeversTest, AModeEndsWithItsTimeToLive) {

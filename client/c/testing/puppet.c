@@ -7,6 +7,7 @@
  *   free                  frees 9 of 10 of them, in runs of 36 MiB, so that whole pages become free
  *   churn                 allocates and frees for 300 ms, which lets jemalloc's decay run
  *   anon | rss | threads  resident anonymous memory in KiB, all resident memory in KiB, threads
+ *   agent_mallocs         how often the agent's thread called the allocator, if that is odd_malloc.c's
  *   decay                 jemalloc's decay times: of future arenas, then of arena 0 ("dirty muzzy dirty
  * muzzy")
  */
@@ -31,6 +32,8 @@
 void* PUPPET_MALLOC(size_t size);
 void PUPPET_FREE(void* memory);
 #endif
+
+extern int odd_malloc_agent_calls(void) __attribute__((weak));
 
 enum { BLOCK_BYTES = 1024, RUN_BLOCKS = 36 * 1024, BLOCKS_MAX = 2048 * 1024 };
 
@@ -136,6 +139,8 @@ int main(void) {
       printf("%ld\n", number_in("/proc/self/smaps_rollup", "Rss:"));
     } else if (strcmp(line, "threads") == 0) {
       printf("%ld\n", number_in("/proc/self/status", "Threads:"));
+    } else if (strcmp(line, "agent_mallocs") == 0) {
+      printf("%d\n", odd_malloc_agent_calls == NULL ? -1 : odd_malloc_agent_calls());
     } else if (strcmp(line, "decay") == 0) {
       print_decay();
     } else {
