@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -108,7 +110,7 @@ class ConnectedChild {
     ::rmdir(name.substr(0, name.rfind('/')).c_str());
   }
   ~ConnectedChild() {
-    ::kill(pid_, SIGKILL);
+    if (!reaped_) ::kill(pid_, SIGKILL);
     Reap();
   }
 
@@ -209,32 +211,63 @@ TEST(Attest, RefusesAPeerWhoseMainThreadHasExited) {
   EXPECT_THAT(std::string(attested.status().message()), HasSubstr("the main thread"));
 }
 
-TEST(Attest, RefusesAPeerOutsideOfOurPidNamespace) {
-  ConnectedChild peer(WaitForever);
-  int verdict[2];
-  ASSERT_EQ(::pipe2(verdict, O_CLOEXEC), 0);
-  const UniqueFd read_end(verdict[0]);
-  UniqueFd write_end(verdict[1]);
-  const pid_t attester = ::fork();
-  if (attester == 0) {
-    if (::unshare(CLONE_NEWPID) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0) ::_exit(77);
-    const pid_t inner = ::fork();  // only a child is inside of the new namespace
+// Runs `body` as the first process of a new pid namespace with a /proc of its own, and returns what it
+// returns. Nothing if that is not allowed here.
+std::optional<std::string> InNewPidNamespace(const std::function<std::string()>& body) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;
+  const UniqueFd read_end(ends[0]);
+  UniqueFd write_end(ends[1]);
+  const pid_t outer = ::fork();
+  if (outer == 0) {
+    constexpr int kSpaces = CLONE_NEWPID | CLONE_NEWNS;
+    if (::unshare(kSpaces) != 0 && ::unshare(CLONE_NEWUSER | kSpaces) != 0) ::_exit(1);
+    const pid_t inner = ::fork();  // only children are inside
     if (inner == 0) {
-      const std::string text = Attest(peer.socket()).status().ToString();
+      if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+          ::mount("proc", "/proc", "proc", 0, nullptr) != 0) {
+        ::_exit(1);
+      }
+      const std::string text = body();
       ::_exit(::write(write_end.get(), text.data(), text.size()) < 0 ? 1 : 0);
     }
-    ::waitpid(inner, nullptr, 0);
-    ::_exit(0);
+    int status = 0;
+    ::waitpid(inner, &status, 0);
+    ::_exit(WEXITSTATUS(status));
   }
   write_end.Reset();
-  char text[512] = {};
-  const ssize_t size = ::read(read_end.get(), text, sizeof text - 1);
+  char text[1024];
+  const ssize_t size = ::read(read_end.get(), text, sizeof text);
   int status = 0;
-  ::waitpid(attester, &status, 0);
-  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "may not create a pid namespace here (root may)";
-  ASSERT_GT(size, 0);
-  EXPECT_THAT(text, HasSubstr("UNAUTHENTICATED"));
-  EXPECT_THAT(text, HasSubstr("hostPID: true"));
+  ::waitpid(outer, &status, 0);
+  if (size <= 0 || WEXITSTATUS(status) != 0) return std::nullopt;
+  return std::string(text, static_cast<std::size_t>(size));
+}
+
+TEST(Attest, RefusesAPeerOutsideOfOurPidNamespace) {
+  ConnectedChild peer(WaitForever);
+  const auto verdict = InNewPidNamespace([&] { return Attest(peer.socket()).status().ToString(); });
+  if (!verdict) GTEST_SKIP() << "may not create a pid namespace here (root may)";
+  EXPECT_THAT(*verdict, HasSubstr("UNAUTHENTICATED"));
+  EXPECT_THAT(*verdict, HasSubstr("hostPID: true"));
+}
+
+TEST(Attest, DoesNotTakeTheNextOwnerOfAPidForThePeer) {
+  // The peer connects and exits; then another process gets its pid, as far as SO_PEERCRED can tell the same.
+  const auto verdict = InNewPidNamespace([]() -> std::string {
+    ConnectedChild peer([](int) {});
+    peer.WaitForExit();
+    peer.Reap();
+    std::ofstream("/proc/sys/kernel/ns_last_pid") << peer.pid() - 1 << std::flush;
+    ConnectedChild heir(WaitForever);
+    if (heir.pid() != peer.pid()) return "not the same pid";
+    if (!Attest(heir.socket()).ok() || Attest(heir.socket())->peer.weak) return "weak kernel";
+    return Attest(peer.socket()).status().ToString();
+  });
+  if (!verdict) GTEST_SKIP() << "may not create a pid namespace here (root may)";
+  if (*verdict == "weak kernel") GTEST_SKIP() << "this kernel has no SO_PEERPIDFD (6.5 has)";
+  EXPECT_THAT(*verdict, HasSubstr("UNAUTHENTICATED"));
+  EXPECT_THAT(*verdict, HasSubstr("exited before it could be identified"));
 }
 
 TEST(Attest, FindsThePeersOwnCgroup) {
