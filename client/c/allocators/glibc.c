@@ -13,8 +13,9 @@
  *     after one:        retained = what became free and is resident since, at most the above
  *
  * because free chunks that a trim emptied stay in glibc's count, and pages that hold a survivor stay
- * resident. The second lot comes back in proportion as survivors are freed. kind BOUND; without a recent
- * sample NONE.
+ * resident. The second lot comes back in proportion as survivors are freed. kind BOUND. But "little" from
+ * before the process did something means nothing: it may have freed much since. Then the kind is NONE, and
+ * the governor asks us after those who know.
  */
 
 #include <malloc.h>
@@ -39,21 +40,29 @@ typedef struct glibc_state {
 
 static glibc_state g_glibc;
 
+/* Below this an old count is not worth telling. */
+static const uint64_t kWorthTelling = 16u << 20;
+
 static uint64_t less(uint64_t from, uint64_t what) { return from > what ? from - what : 0; }
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+/* Whether the process has used a noticeable amount of CPU since the last sample. */
+static bool has_changed(const mg_process* process) {
+  return less(process->cpu_ns, g_glibc.sample_cpu_ns) >= MG_NS_PER_MS;
+}
 
 static bool may_sample(const mg_process* process, bool quiet) {
   const uint64_t since_ns = less(process->now_ns, g_glibc.sample_ns);
   if (since_ns < g_glibc.cost_ns * 1000) return false;
   if (!quiet) return since_ns >= SECONDS(60) && g_glibc.cost_ns <= MG_NS_PER_MS;
-  const bool changed = less(process->cpu_ns, g_glibc.sample_cpu_ns) >= MG_NS_PER_MS;
-  return !g_glibc.sampled || g_glibc.trim == JUST_TRIMMED || changed;
+  return !g_glibc.sampled || g_glibc.trim == JUST_TRIMMED || has_changed(process);
 }
 
 static void sample(const mg_process* process) {
-  const uint64_t begin_ns = mg_now_ns();
+  /* CPU time: on a crowded machine the wall clock would count what others did. */
+  const uint64_t begin_ns = mg_clock_ns(CLOCK_THREAD_CPUTIME_ID);
   const struct mallinfo2 info = mallinfo2();
-  g_glibc.cost_ns = mg_now_ns() - begin_ns;
+  g_glibc.cost_ns = mg_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns;
   g_glibc.sample_ns = process->now_ns;
   g_glibc.sample_cpu_ns = process->cpu_ns;
   g_glibc.sampled = true;
@@ -88,8 +97,7 @@ static uint64_t retained_since_trim(uint64_t anon_bytes) {
 static mg_estimate glibc_estimate(const mg_process* process) {
   const bool quiet = tick_is_quiet(process);
   if (may_sample(process, quiet)) sample(process);
-  const bool stale = !quiet && less(process->now_ns, g_glibc.sample_ns) > SECONDS(300);
-  if (!g_glibc.sampled || stale) return (mg_estimate){.kind = MG_ESTIMATE_NONE};
+  if (!g_glibc.sampled) return (mg_estimate){.kind = MG_ESTIMATE_NONE};
 
   if (g_glibc.trim == JUST_TRIMMED) {
     g_glibc.trim = TRIMMED;
@@ -101,6 +109,9 @@ static mg_estimate glibc_estimate(const mg_process* process) {
   estimate.retained_bytes = least(g_glibc.free_bytes, process->anon_bytes);
   if (g_glibc.trim == TRIMMED) {
     estimate.retained_bytes = least(estimate.retained_bytes, retained_since_trim(process->anon_bytes));
+  }
+  if (estimate.retained_bytes < kWorthTelling && has_changed(process)) {
+    return (mg_estimate){.kind = MG_ESTIMATE_NONE};
   }
   return estimate;
 }
