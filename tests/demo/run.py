@@ -21,9 +21,11 @@ from . import scene as stage
 from .result import Kill, Result, flows_again, longest_standstill, measure
 from .scene import Programs, Scene
 
-START_DEADLINE = 60.0  # seconds for services to grow, clients to attach, redis to listen
+START_DEADLINE = 120.0  # seconds for services to grow, clients to attach, redis to listen
 TAIL = 1.5  # seconds that are recorded after the filling ended
-STALL_PATIENCE = 15.0  # seconds beyond the time that the filling should take; then it counts as stalled
+STALL_PATIENCE = 15.0  # seconds at the limit without an end or a kill; then it counts as stalled
+AT_LIMIT = 0.98  # of the limit
+SLOWNESS = 10  # a machine may take so many times as long as it should before the run is given up
 LATE_AFTER = 2.0  # seconds of (nearly) no progress after which memgov comes, when it comes late
 
 
@@ -131,31 +133,33 @@ class _Player:
         faults = self._major_faults()
         self.filler = stack.enter_context(Service("redis_fill", command, directory=self.directory))
         self.zero = self.filler.wait_for(lambda line: line.get("ready") is True, START_DEADLINE, "ready")["at"]
-        deadline = self.zero + self._patience()
-        reported = 0
-        next_look = self.zero + 1
-        while self.filler.ended_at is None and time.monotonic() < deadline:
+        deadline = self.zero + 30 + SLOWNESS * self.scene.fill / (rate or stage.FULL_SPEED)
+        reported, next_look, free_at = 0, self.zero + 1, self.zero
+        while self.filler.ended_at is None and time.monotonic() < free_at + STALL_PATIENCE:
             time.sleep(0.02)
+            now = time.monotonic()
             reported = self._report_kills(reported)
-            if time.monotonic() >= next_look:
+            if self.parent.usage() < AT_LIMIT * self.scene.limit:
+                free_at = now
+            if now >= next_look:
                 self.say("usage", self._usage_line())
-                next_look += 1
+                next_look = now + 1
+            if now > deadline:
+                raise ServiceError(f"after {now - self.zero:.0f} s {self._usage_line()}: this machine is too busy or too "
+                                   "slow for the scene; try again, or a smaller --scale")
             if self.memgov is Memgov.LATE and self.governor is None and self._stands_still():
                 self.say("stall", f"redis has taken next to nothing for {LATE_AFTER:.0f} s: memgov is started now")
                 self.start_governor(stack)
-                deadline = time.monotonic() + self._patience()
+                free_at = time.monotonic()
         self.result.stalled = self.filler.ended_at is None
         if self.result.stalled:
-            self.say("stall", f"nothing was killed, and redis took {self.filler.latest('written_mib')} MiB in "
-                              f"{time.monotonic() - self.zero:.0f} s: the service stands still")
+            self.say("stall", f"{STALL_PATIENCE:.0f} s at the limit: nothing is killed, nothing moves, and redis has "
+                              f"{self.filler.latest('written_mib')} MiB of values")
         self.result.major_faults = self._major_faults() - faults
         tail = time.monotonic() + TAIL
         while time.monotonic() < tail:
             time.sleep(0.02)
             reported = self._report_kills(reported)
-
-    def _patience(self) -> float:
-        return STALL_PATIENCE + (self.scene.fill / self.scene.rate if self.scene.rate else 0)
 
     def _written(self) -> list[tuple[float, float]]:
         """(seconds, MiB so far) as the filler said it."""

@@ -16,6 +16,7 @@ from harness.figures import MIB
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
 POLICY = pathlib.Path(__file__).resolve().parent / "policy.yaml"
 STALL_CODE = 32 * MIB
+FULL_SPEED = 100 * MIB  # per second; what a redis takes at least on any machine that is not starved
 SERVICES = ("jemalloc", "glibc", "go")
 TENANTS = (*SERVICES, "redis")
 TITLES = {"jemalloc": "C++ on jemalloc", "glibc": "C++ on glibc", "go": "Go", "redis": "redis-server"}

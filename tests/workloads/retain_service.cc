@@ -73,10 +73,10 @@ Options Parse(int argc, char** argv) {
   return options;
 }
 
-// Reads the live data slice by slice, about 100 MiB/s, until SIGTERM. Returns the number of passes that were
+// Reads the live data slice by slice, about 25 MiB/s, until SIGTERM. Returns the number of passes that were
 // right.
 std::uint64_t Work(const LiveData& data, CodePages* code, std::uint64_t* errors) {
-  constexpr std::uint64_t kSlice = memgov::workloads::kMiB;
+  constexpr std::uint64_t kSlice = memgov::workloads::kMiB / 4;
   constexpr int kTouches = 400;  // pages of code in each slice
   std::uint64_t passes = 0;
   auto next_line = std::chrono::steady_clock::now();
