@@ -62,7 +62,7 @@ TEST_F(ArenaTest, CallocClearsWhatWasUsedBefore) {
 
 TEST_F(ArenaTest, ReallocKeepsTheContents) {
   auto* memory = static_cast<char*>(mg_arena_realloc(arena(), nullptr, 10));
-  std::strcpy(memory, "keep me");
+  std::memcpy(memory, "keep me", sizeof("keep me"));
   for (const std::size_t size : {100u, 1000u, 30000u, 5u}) {
     memory = static_cast<char*>(mg_arena_realloc(arena(), memory, size));
     ASSERT_NE(memory, nullptr);

@@ -34,12 +34,15 @@ __attribute__((format(printf, 2, 3))) static void set_error(mg_grpc_stream* stre
   va_start(arguments, format);
   vsnprintf(stream->error, sizeof(stream->error), format, arguments);
   va_end(arguments);
+  for (char* at = stream->error; *at != '\0'; ++at) { /* it may quote the peer, and goes to logs */
+    if ((unsigned char)*at < 0x20 || *at == 0x7f) *at = '?';
+  }
 }
 
 /* --- what the peer sends ----------------------------------------------------------------------------------
  */
 
-/* grpc-message is percent-encoded UTF-8; what is not printable becomes '?', since it goes to logs. */
+/* grpc-message is percent-encoded UTF-8. */
 static void take_grpc_message(mg_grpc_stream* stream, const uint8_t* value, size_t size) {
   size_t used = 0;
   for (size_t i = 0; i < size && used + 1 < sizeof(stream->grpc_message); ++i) {
@@ -53,7 +56,6 @@ static void take_grpc_message(mg_grpc_stream* stream, const uint8_t* value, size
         i += 2;
       }
     }
-    if (byte < 0x20 || byte == 0x7f) byte = '?';
     stream->grpc_message[used++] = (char)byte;
   }
   stream->grpc_message[used] = '\0';

@@ -252,7 +252,8 @@ TEST_F(LifecycleTest, AForkedChildIsDetachedAndTheParentIsNot) {
 
 TEST_F(LifecycleTest, AForkedChildAttachesWhenItAsks) {
 #ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "ThreadSanitizer dies when a forked child starts a thread; the release and asan presets run this";
+  GTEST_SKIP()
+      << "ThreadSanitizer dies when a forked child starts a thread; the release and asan presets run this";
 #endif
   FakeGovernor governor(socket_);
   const memgov_options options = recorder_.OptionsFor(socket_);

@@ -13,28 +13,29 @@
  *
  *  1. Every function may be called from any thread, except where rule 6 says otherwise. None blocks on the
  *     governor: memgov_start() returns before the session is up, memgov_stop() waits at most for the one
- * directive that is being carried out.
- *  2. Functions that can fail return 0 or a positive errno value. They never set errno's meaning for the
- * caller, never print, abort, exit or raise a signal.
- *  3. Starts are counted. The first start decides the options; further ones only count, and their options are
- * not looked at. The session ends at the stop that matches the first start. A stop too many does nothing.
+ *     directive that is being carried out.
+ *  2. Functions that can fail return 0 or a positive errno value. None prints, aborts, exits or raises a
+ *     signal.
+ *  3. Starts are counted. The first start decides the options; further ones only count, and their options
+ *     are not used. The session ends at the stop that matches the first start. A stop too many does nothing.
  *  4. Structures grow at their end only. The caller stores sizeof the structure in `size`; the library reads
- * no field beyond it, and takes missing ones as 0. Set every field that you do not use to 0 or NULL
+ *     no field beyond it, and takes missing ones as 0. Set every field that you do not use to 0 or NULL
  *     (MEMGOV_OPTIONS_INIT does).
  *  5. Strings are UTF-8, terminated by 0. The library copies those it is given. Those in an event live until
- * the callback returns and are never NULL.
+ *     the callback returns and are never NULL.
  *  6. Callbacks run on the agent thread, one at a time, never under a lock of the library, with about 64 KiB
- * of stack and with asynchronous signals blocked. While one runs no directive is carried out, so keep it
- * short. From a callback memgov_start() returns EDEADLK and memgov_stop() does nothing. Callbacks must not
- * throw. After memgov_stop() has returned none runs any more.
+ *     of stack and with asynchronous signals blocked. While one runs no directive is carried out, so keep it
+ *     short. From a callback memgov_start() returns EDEADLK and memgov_stop() does nothing. Callbacks must
+ *     not throw. After memgov_stop() has returned none runs any more: call it before what the callbacks use
+ *     goes away, at the latest before exit() destroys it.
  *  7. What a directive changes ends with its time to live, at memgov_stop(), or never begins: settings that
- * the user made explicitly (for example by MALLOC_CONF) are left alone.
- *  8. A child of fork() is detached: it has no agent, no connection, and a start count of 0; it attaches when
- * it calls memgov_start(). Nothing is inherited over exec.
+ *     the user made explicitly (for example by MALLOC_CONF) are left alone.
+ *  8. A child of fork() is detached: it has no agent, no connection, and a start count of 0; it attaches
+ *     when it calls memgov_start(). Nothing is inherited over exec.
  *  9. The library is never unloaded by dlclose().
  * 10. Environment: MEMGOV_DISABLE (set, not empty, not "0") switches the library off: memgov_start() returns
- * 0 and does nothing. MEMGOV_SOCKET is the socket's path when the options have none. MEMGOV_LOG=1 writes log
- * lines to standard error when the options have no log callback.
+ *     0 and does nothing. MEMGOV_SOCKET is the socket's path when the options have none. MEMGOV_LOG=1 writes
+ *     log lines to standard error when the options have no log callback.
  */
 
 #ifndef MEMGOV_CLIENT_C_MEMGOV_H_
@@ -64,7 +65,7 @@ typedef enum memgov_event_kind {
   MEMGOV_EVENT_WELCOMED = 2,  /* text: our cgroup as the governor sees it; enforcing */
   MEMGOV_EVENT_DIRECTIVE = 3, /* a directive arrived. text: the governor's reason; id, action, bytes, level */
   MEMGOV_EVENT_OUTCOME = 4,   /* ... and was answered. text: why, if not done; id to wall_ns are set */
-  MEMGOV_EVENT_DISCONNECTED = 5, /* the session ended, or could not be opened. text: the reason */
+  MEMGOV_EVENT_DISCONNECTED = 5, /* not, or no longer, in a session. text: why; told once */
   MEMGOV_EVENT_REVERTED = 6      /* a time to live ended. text: what was restored; action */
 } memgov_event_kind;
 
