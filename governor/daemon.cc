@@ -188,6 +188,7 @@ void Daemon::Tick() {
     const std::vector<core::ClientEvent> events = std::exchange(events_, {});
     const core::Decisions decisions = engine_.Tick(now, snapshot, events);
     Dispatch(decisions);
+    for (const core::ClientId client : std::exchange(left_, {})) names_.erase(client);
     engine_next_ = decisions.next_tick;
     read_now_.insert(decisions.read_now.begin(), decisions.read_now.end());
     if (read_now_.empty()) break;
@@ -232,7 +233,9 @@ void Daemon::ApplyWire(const core::SetWire& wire) {
   const std::string path = tree_.PathOf(wire.cgroup);
   if (path.empty()) return;
   const auto complain = [this, id = wire.cgroup, path](const absl::Status& status) {
-    if (status.ok() || absl::IsNotFound(status) || !failed_wires_.insert(id).second) return;
+    // Cancelled: a later request for the same cgroup overtook this one.
+    const bool expected = status.ok() || absl::IsNotFound(status) || absl::IsCancelled(status);
+    if (expected || !failed_wires_.insert(id).second) return;
     log_->Warn(EventLine(clock_.Now(), "wire_failed").Add("domain", path), TextOf(status));
   };
   if (wire.at) {
@@ -240,7 +243,13 @@ void Daemon::ApplyWire(const core::SetWire& wire) {
   } else {
     alarms_.Disarm(wire.cgroup);
   }
-  if (wire.brake && brake_) brake_->Set(wire.cgroup, path, wire.at, complain);
+  if (!wire.brake || !brake_) return;
+  if (wire.at && !guard_->Running()) {
+    // Nobody would let go of the brake if we were killed now.
+    complain(absl::FailedPreconditionError("no brake is set: the guard has died; restart memgovd"));
+    return;
+  }
+  brake_->Set(wire.cgroup, path, wire.at, complain);
 }
 
 // --- ending

@@ -123,6 +123,7 @@ class Daemon {
   core::Snapshot early_;                   // scanned outside of a tick, for the next one
   std::map<std::uint64_t, Owner> owners_;  // by socket cookie
   std::map<core::ClientId, ClientName> names_;
+  std::vector<core::ClientId> left_;       // their names go with the next tick
   std::set<core::CgroupId> failed_wires_;  // said once each
   core::Instant next_node_;
   core::Instant next_scan_;

@@ -109,7 +109,7 @@ void Daemon::OnDetached(core::ClientId client, const std::string& why) {
                   .Add("cgroup", name->second.cgroup),
               fmt::format("detached {} (pid {}): {}", name->second.name, name->second.pid, why));
   owners_.erase(name->second.cookie);
-  names_.erase(name);
+  left_.push_back(client);  // what is still in flight for it ends with its name
   events_.emplace_back(core::ClientDetached{client});
   Wake();
 }

@@ -1,5 +1,6 @@
-// A client that claims to hold memory and then does not do what it is asked: it hangs, dies, lies, or talks
-// nonsense. The governor must not be hurt by it, and must go on helping through the others.
+// A client that claims that the memory which it uses is free, and then does not do what it is asked: it
+// hangs, dies, lies, or talks nonsense. The governor must not be hurt by it, and must go on helping through
+// the others.
 //
 // stdout: {"welcomed":true}, {"directive":ID}, {"ended":"STATUS MESSAGE"}.
 
@@ -18,7 +19,7 @@
 namespace {
 
 constexpr char kUsage[] =
-    "usage: bad_client --mode hang|die|lie|fail|repeat|foreign|huge [--claim 256MiB]\n"
+    "usage: bad_client --mode hang|die|lie|fail|repeat|foreign|huge [--claim 200MiB]\n"
     "  hang     never answers\n"
     "  die      exits on the first directive\n"
     "  lie      says that it gave everything back, and gives nothing\n"
@@ -75,7 +76,7 @@ void Answer(Stream* stream, std::uint64_t id, Mode mode, std::uint64_t claim) {
 
 int main(int argc, char** argv) {
   Mode mode = kHang;
-  std::uint64_t claim = 256 * memgov::workloads::kMiB;
+  std::uint64_t claim = 200 * memgov::workloads::kMiB;
   memgov::workloads::Arguments arguments(argc, argv, kUsage);
   while (arguments.Next()) {
     if (arguments.Is("--mode")) {
@@ -89,6 +90,8 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 4096);
   const char* socket = std::getenv("MEMGOV_SOCKET");
   if (socket == nullptr) arguments.Fail("MEMGOV_SOCKET is not set");
+  // Nobody is believed to hold more than its cgroup is charged with.
+  const std::string held(claim, 'x');
   const auto stub = memgov::v1::Session::NewStub(
       grpc::CreateChannel(std::string("unix:") + socket, grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;

@@ -93,6 +93,9 @@ class Stage:
         return [event for event in self.governor.of(kind) if name is None or event.get("name") == name]
 
     def close(self) -> None:
+        if self.governor:  # pytest shows this when the test failed
+            for event in self.governor.events:
+                print(f"{event.get('t', 0):.3f} {event.get('text', event)}")
         for service in reversed(self.services):
             service.stop()
         if self.governor:
