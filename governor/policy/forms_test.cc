@@ -2,6 +2,7 @@
 
 #include "governor/policy/forms.h"
 
+#include <gmock/gmock.h>
 #include <google/protobuf/descriptor.h>
 #include <gtest/gtest.h>
 
@@ -124,6 +125,9 @@ int CheckAnnotations(const google::protobuf::Descriptor& type) {
     if (field.message_type() != nullptr) {
       quantities += CheckAnnotations(*field.message_type());
       continue;
+    }
+    if (field.enum_type() != nullptr) {
+      EXPECT_THAT(field.enum_type()->value(0)->name(), ::testing::EndsWith("_UNSPECIFIED"));
     }
     const bool number = field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE ||
                         field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT64;

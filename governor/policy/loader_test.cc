@@ -13,7 +13,6 @@
 #include <fstream>
 #include <string>
 
-#include "governor/policy/schema_walk.h"
 #include "memgov/v1/options.pb.h"
 #include "memgov/v1/policy.pb.h"
 

@@ -3,30 +3,23 @@
 #include <fmt/format.h>
 #include <google/protobuf/descriptor.h>
 
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
-#include "absl/strings/ascii.h"
-#include "governor/policy/forms.h"
+#include "absl/status/status.h"
+#include "governor/policy/schema_values.h"
 #include "governor/policy/suggest.h"
-#include "memgov/v1/options.pb.h"
 
 namespace memgov::policy {
 namespace {
 
 using google::protobuf::Descriptor;
-using google::protobuf::EnumDescriptor;
-using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-const v1::KeyOptions& OptionsOf(const FieldDescriptor& field) {
-  return field.options().GetExtension(v1::key);
-}
-
 std::vector<std::string> KeysOf(const Descriptor& message) {
   std::vector<std::string> keys;
+  keys.reserve(static_cast<std::size_t>(message.field_count()));
   for (int i = 0; i < message.field_count(); ++i) keys.push_back(message.field(i)->json_name());
   return keys;
 }
@@ -34,21 +27,6 @@ std::vector<std::string> KeysOf(const Descriptor& message) {
 const FieldDescriptor* FieldCalled(const Descriptor& message, std::string_view key) {
   for (int i = 0; i < message.field_count(); ++i) {
     if (message.field(i)->json_name() == key) return message.field(i);
-  }
-  return nullptr;
-}
-
-std::vector<std::string> WordsOf(const EnumDescriptor& type) {
-  std::vector<std::string> words;
-  for (int i = 0; i < type.value_count(); ++i) {
-    if (type.value(i)->number() != 0) words.push_back(EnumWord(*type.value(i)));
-  }
-  return words;
-}
-
-const EnumValueDescriptor* ValueCalled(const EnumDescriptor& type, std::string_view word) {
-  for (int i = 0; i < type.value_count(); ++i) {
-    if (type.value(i)->number() != 0 && EnumWord(*type.value(i)) == word) return type.value(i);
   }
   return nullptr;
 }
@@ -74,14 +52,6 @@ class Walker {
                 Message& message);
   bool FillValue(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
                  Message& message);
-  bool FillEnum(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
-                Message& message);
-  bool FillBool(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
-                Message& message);
-  bool FillText(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
-                Message& message);
-  bool FillQuantity(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
-                    Message& message);
 
   Origins& origins_;
   ErrorList& errors_;
@@ -196,106 +166,9 @@ bool Walker::FillValue(const YamlNode& node, const std::string& path, const Fiel
     Error(node.at, path, fmt::format("must be one value, but is {}", KindName(node.kind)));
     return false;
   }
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_ENUM:
-      return FillEnum(node, path, field, message);
-    case FieldDescriptor::CPPTYPE_BOOL:
-      return FillBool(node, path, field, message);
-    case FieldDescriptor::CPPTYPE_STRING:
-      return FillText(node, path, field, message);
-    default:
-      return FillQuantity(node, path, field, message);
-  }
-}
-
-bool Walker::FillEnum(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
-                      Message& message) {
-  const EnumDescriptor& type = *field.enum_type();
-  const EnumValueDescriptor* value = ValueCalled(type, node.text);
-  if (value == nullptr) {
-    const std::vector<std::string> words = WordsOf(type);
-    Error(node.at, path,
-          fmt::format("{} is not one of: {}{}", Quoted(node.text), fmt::join(words, ", "),
-                      DidYouMean(node.text, words)));
-    return false;
-  }
-  const google::protobuf::Reflection& reflection = *message.GetReflection();
-  if (!field.is_repeated()) {
-    reflection.SetEnum(&message, &field, value);
-    return true;
-  }
-  for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
-    if (reflection.GetRepeatedEnum(message, &field, i) == value) {
-      Error(node.at, path, fmt::format("{} is listed twice", Quoted(node.text)));
-      return false;
-    }
-  }
-  reflection.AddEnum(&message, &field, value);
-  return true;
-}
-
-bool Walker::FillBool(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
-                      Message& message) {
-  if (node.text != "true" && node.text != "false") {
-    // YAML 1.1 had more words for it, and Norway.
-    const std::string lower = absl::AsciiStrToLower(node.text);
-    const bool yes = lower == "yes" || lower == "on" || lower == "true";
-    const bool no = lower == "no" || lower == "off" || lower == "false";
-    Error(node.at, path,
-          fmt::format("{} is neither true nor false{}", Quoted(node.text),
-                      yes || no ? DidYouMean(yes ? "true" : "false") : ""));
-    return false;
-  }
-  message.GetReflection()->SetBool(&message, &field, node.text == "true");
-  return true;
-}
-
-bool Walker::FillText(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
-                      Message& message) {
-  const v1::KeyOptions& options = OptionsOf(field);
-  if (!options.constant().empty() && node.text != options.constant()) {
-    Error(node.at, path, fmt::format("{} must be \"{}\"", Quoted(node.text), options.constant()));
-    return false;
-  }
-  if (const absl::Status status = CheckForm(options.form(), node.text); !status.ok()) {
-    Error(node.at, path, std::string(status.message()));
-    return false;
-  }
-  message.GetReflection()->SetString(&message, &field, node.text);
-  return true;
-}
-
-bool Walker::FillQuantity(const YamlNode& node, const std::string& path, const FieldDescriptor& field,
-                          Message& message) {
-  const v1::KeyOptions& options = OptionsOf(field);
-  double value = 0;
-  if (!options.can_be_never() || node.text != "never") {
-    const auto parsed = ParseQuantity(options.form(), node.text);
-    if (!parsed.ok()) {
-      // Whoever wrote a word (off, none) looks for this one.
-      const bool word =
-          !node.text.empty() && absl::ascii_isalpha(static_cast<unsigned char>(node.text.front()));
-      Error(node.at, path,
-            fmt::format("{}{}", std::string(parsed.status().message()),
-                        options.can_be_never() && word ? ", or never" : ""));
-      return false;
-    }
-    // The schema's own words; a test reads them all.
-    if (*parsed < ParseQuantity(options.form(), options.minimum()).value() ||
-        *parsed > ParseQuantity(options.form(), options.maximum()).value()) {
-      Error(node.at, path,
-            fmt::format("{} is out of range: {} to {}", Quoted(node.text), options.minimum(),
-                        options.maximum()));
-      return false;
-    }
-    value = *parsed;
-  }
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
-    message.GetReflection()->SetDouble(&message, &field, value);
-  } else {
-    message.GetReflection()->SetInt64(&message, &field, std::llround(value));
-  }
-  return true;
+  const absl::Status status = SetField(field, node.text, message);
+  if (!status.ok()) Error(node.at, path, std::string(status.message()));
+  return status.ok();
 }
 
 }  // namespace
@@ -314,13 +187,6 @@ void FillMessage(const YamlNode& document, Message& message, Origins& origins, E
   } else if (document.kind != YamlNode::Kind::kNull) {
     errors.Add(document.at, fmt::format("a policy must be a map, but this is {}", KindName(document.kind)));
   }
-}
-
-std::string EnumWord(const EnumValueDescriptor& value) {
-  // The zero value is called PREFIX_UNSPECIFIED.
-  std::string_view prefix = value.type()->value(0)->name();
-  prefix.remove_suffix(std::string_view("UNSPECIFIED").size());
-  return absl::AsciiStrToLower(value.name().substr(prefix.size()));
 }
 
 }  // namespace memgov::policy

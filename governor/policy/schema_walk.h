@@ -42,7 +42,4 @@ class Origins {
 void FillMessage(const YamlNode& document, google::protobuf::Message& message, Origins& origins,
                  ErrorList& errors);
 
-// The word for an enum's value in a file: MODE_OBSERVE is written `observe`.
-std::string EnumWord(const google::protobuf::EnumValueDescriptor& value);
-
 }  // namespace memgov::policy

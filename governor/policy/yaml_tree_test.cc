@@ -104,8 +104,8 @@ TEST(Size, HasABoundWithAliasesWrittenOut) {
   std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 10; ++i) {
     const std::string before = "*a" + std::to_string(i - 1);
-    bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + Repeat(before + ", ", 8) + before +
-            "]\n";
+    const std::string name = "a" + std::to_string(i);
+    bomb.append(name).append(": &").append(name).append(" [").append(Repeat(before + ", ", 9)).append("]\n");
   }
   EXPECT_THAT(Refusal(bomb), StartsWith("f:5:")) << bomb;
   EXPECT_THAT(Refusal(bomb), HasSubstr("more than 20000 values, with aliases written out"));
