@@ -93,9 +93,10 @@ def _here(options: argparse.Namespace) -> int:
     if scene.name == "stall":
         results.append(_late(scene, programs, hierarchy, printer))
     files = picture.write(results, options.out, f"demo-{name}")
+    files.append(report.write_events(results[-1], options.out / f"demo-{name}-memgovd.jsonl"))
     if encore and scene.name == "kill":
         files += _encore(scene, programs, hierarchy, printer, options.out)
-    printer.title("Pictures")
+    printer.title("Pictures, and memgovd's own record")
     for file in files:
         printer.line(f"  {file}")
     if options.json:

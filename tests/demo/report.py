@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 import statistics
 import sys
 import threading
@@ -152,6 +154,12 @@ def late_words(result: Result) -> str:
     ending = "redis takes the rest" if result.completed.get("redis") else "but redis did not finish"
     return (f"redis goes on {result.flowing_at - result.started_at:.1f} s after memgov was ready, and {ending}; "
             f"{result.given_back:.0f} MiB came back")
+
+
+def write_events(result: Result, file: pathlib.Path) -> pathlib.Path:
+    """Everything that memgovd said in a run, one JSON object a line; "s" is the time in the picture."""
+    file.write_text("".join(json.dumps(event) + "\n" for event in result.events))
+    return file
 
 
 # --- for machines ---------------------------------------------------------------------------------------------
