@@ -44,8 +44,9 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
 
   void Close() {
     if (!listener_) return;
-    retry_.cancel();
-    readable_.cancel();
+    boost::system::error_code ignored;  // nothing to do about it here, and nothing that could go wrong
+    retry_.cancel(ignored);
+    readable_.cancel(ignored);
     readable_.release();  // the listener owns the descriptor
     listener_.reset();
   }

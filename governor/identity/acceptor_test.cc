@@ -90,8 +90,8 @@ TEST_F(AcceptorTest, HandsOnIdentifiedConnections) {
 TEST_F(AcceptorTest, TakesMoreThanOneBatchAtOnce) {
   const auto acceptor = Listen(path_);
   ASSERT_TRUE(acceptor.ok()) << acceptor.status();
-  std::vector<UniqueFd> clients;
-  for (int i = 0; i < 50; ++i) clients.push_back(Connect(path_));
+  std::vector<UniqueFd> clients(50);
+  for (UniqueFd& client : clients) client = Connect(path_);
   RunUntilAccepted(50);
 }
 

@@ -159,7 +159,10 @@ absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) 
   }
 
   absl::StatusOr<Look> look = LookAt(pid);
-  if (!look.ok()) return look.status();
+  if (!look.ok()) {
+    const absl::Status alive = StillAlive(attested.pidfd, pid);
+    return alive.ok() ? look.status() : alive;
+  }
   if (attested.peer.weak) {
     const absl::StatusOr<Look> again = LookAt(pid);
     if (!again.ok()) return again.status();

@@ -190,7 +190,8 @@ TEST(Attest, RefusesAPeerThatHasExited) {
       const absl::StatusOr<AttestedPeer> attested =
           Attest(child.socket(), {.cgroup_namespace_root = "/", .use_peer_pidfd = use_peer_pidfd});
       EXPECT_EQ(attested.status().code(), absl::StatusCode::kUnauthenticated);
-      EXPECT_THAT(std::string(attested.status().message()), HasSubstr("exited"));
+      EXPECT_THAT(std::string(attested.status().message()),
+                  HasSubstr("exited before it could be identified"));
     }
   }
 }

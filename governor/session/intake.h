@@ -31,9 +31,9 @@ class Intake {
   void Count() { ++messages_; }
 
   // The report if it may go on now; otherwise it is held, in place of one held before.
-  std::optional<core::ClientReport> Offer(core::ClientReport report) {
+  std::optional<core::ClientReport> Offer(const core::ClientReport& report) {
     if (!std::exchange(reported_, true)) return report;
-    held_ = std::move(report);
+    held_ = report;
     return std::nullopt;
   }
 

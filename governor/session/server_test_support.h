@@ -34,7 +34,7 @@ class Recorder {
  public:
   SessionServer::Callbacks Callbacks() {
     return {.on_attach = [this](AttachRequest r) { Add(&Record::attached, std::move(r)); },
-            .on_report = [this](core::ClientReport r) { Add(&Record::reports, std::move(r)); },
+            .on_report = [this](core::ClientReport r) { Add(&Record::reports, r); },
             .on_outcome = [this](core::ClientOutcome o) { Add(&Record::outcomes, std::move(o)); },
             .on_detached = [this](core::ClientId c,
                                   std::string why) { Add(&Record::detached, std::pair(c, std::move(why))); }};

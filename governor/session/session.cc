@@ -55,15 +55,16 @@ void Session::Request(Completion* matched) {
 void Session::Begin() {
   const std::optional<int> fd = DescriptorOfPeer(context_.peer());
   absl::StatusOr<Ticket> ticket = shared_.registry.OpenStream(fd.value_or(-1), shared_from_this());
+  absl::Status refusal = ticket.status();
   if (ticket.ok()) {
-    ticket_ = *std::move(ticket);
     counted_fd_ = fd;
+    ticket_ = *std::move(ticket);
+    refusal = ticket_.refusal;
   }
   const std::lock_guard lock(mutex_);
   fd_ = fd;
   if (shared_.stopping) return CloseLocked(Stopping());
-  if (!ticket.ok()) return CloseLocked(ticket.status());
-  if (!ticket_.refusal.ok()) return CloseLocked(ticket_.refusal);
+  if (!refusal.ok()) return CloseLocked(std::move(refusal));
   SetAlarmLocked(hello_alarm_, shared_.options.hello_within, hello_due_);
   stream_.Read(&incoming_, read_.Start());
 }
@@ -134,7 +135,7 @@ void Session::Accept(AttachRequest request) {
 void Session::Accept(core::ClientReport report) {
   report.client = *client_;
   report.received_at = shared_.options.now();
-  Deliver(intake_.Offer(std::move(report)));
+  Deliver(intake_.Offer(report));
 }
 
 void Session::Accept(core::ClientOutcome outcome) {
@@ -152,8 +153,8 @@ void Session::Accept(core::ClientOutcome outcome) {
   shared_.callbacks.on_outcome(std::move(outcome));
 }
 
-void Session::Deliver(std::optional<core::ClientReport> report) {
-  if (report) shared_.callbacks.on_report(*std::move(report));
+void Session::Deliver(const std::optional<core::ClientReport>& report) {
+  if (report) shared_.callbacks.on_report(*report);
 }
 
 void Session::OnHelloDue(bool ok) {

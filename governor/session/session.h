@@ -109,7 +109,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void Accept(AttachRequest request);
   void Accept(core::ClientReport report);
   void Accept(core::ClientOutcome outcome);
-  void Deliver(std::optional<core::ClientReport> report);
+  void Deliver(const std::optional<core::ClientReport>& report);
   void ReadOn();
 
   bool Closing() const;
