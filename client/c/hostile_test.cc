@@ -16,7 +16,6 @@ namespace memgov::testing {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::MatchesRegex;
 
 // HTTP/2 frame types and flags.
 constexpr unsigned char kData = 0, kHeaders = 1, kPing = 6;
@@ -35,7 +34,7 @@ class HostileTest : public ::testing::Test {
     Recorder recorder;
     const memgov_options options = recorder.OptionsFor(socket_);
     EXPECT_EQ(memgov_start(&options), 0);
-    const std::string verdict = recorder.Wait(MEMGOV_EVENT_DISCONNECTED).text;
+    std::string verdict = recorder.Wait(MEMGOV_EVENT_DISCONNECTED).text;
     EXPECT_EQ(memgov_status(), MEMGOV_NOT_CONNECTED);
     memgov_stop();
     return verdict;

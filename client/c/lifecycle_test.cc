@@ -205,6 +205,7 @@ TEST_F(LifecycleTest, StartsAndStopsFromManyThreads) {
   FakeGovernor governor(socket_);
   const memgov_options options = recorder_.OptionsFor(socket_);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int round = 0; round < 50; ++round) {

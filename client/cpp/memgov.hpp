@@ -14,6 +14,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "client/c/memgov.h"
 
@@ -72,15 +73,7 @@ class Session {
   void Stop() noexcept {
     if (callbacks_ == nullptr) return;
     memgov_stop();
-    // Somebody else's start may keep the agent running, which then may still call us: leave it empty
-    // functions.
-    if (memgov_status() != MEMGOV_OFF) {
-      Callbacks* const kept = callbacks_.release();
-      const std::lock_guard<std::mutex> lock(kept->mutex);
-      kept->log = nullptr;
-      kept->on_event = nullptr;
-    }
-    callbacks_.reset();
+    Retire(std::move(callbacks_));
   }
 
   static State Status() noexcept { return memgov_status(); }
@@ -93,6 +86,23 @@ class Session {
     std::function<void(std::string_view)> log;
     std::function<void(const Event&)> on_event;
   };
+
+  // Frees what a stopped session leaves, or keeps it empty: if somebody else's start keeps the agent running,
+  // it may still call us. What was kept is freed when an agent has ended. (Never destroyed, since an agent
+  // may outlive main.)
+  static void Retire(std::unique_ptr<Callbacks> callbacks) {
+    static auto* const mutex = new std::mutex;
+    static auto* const kept = new std::vector<std::unique_ptr<Callbacks>>;
+    const std::lock_guard<std::mutex> lock(*mutex);
+    if (memgov_status() == MEMGOV_OFF) {
+      kept->clear();
+      return;
+    }
+    const std::lock_guard<std::mutex> not_now(callbacks->mutex);
+    callbacks->log = nullptr;
+    callbacks->on_event = nullptr;
+    kept->push_back(std::move(callbacks));
+  }
 
   static void OnLog(void* user, const char* line) noexcept {
     auto* callbacks = static_cast<Callbacks*>(user);

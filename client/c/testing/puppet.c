@@ -8,8 +8,7 @@
  *   churn                 allocates and frees for 300 ms, which lets jemalloc's decay run
  *   anon | rss | threads  resident anonymous memory in KiB, all resident memory in KiB, threads
  *   agent_mallocs         how often the agent's thread called the allocator, if that is odd_malloc.c's
- *   decay                 jemalloc's decay times: of future arenas, then of arena 0 ("dirty muzzy dirty
- * muzzy")
+ *   decay                 jemalloc's decay times, dirty and muzzy: of future arenas, then of arena 0
  */
 
 #include <stdbool.h>
