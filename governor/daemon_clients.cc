@@ -91,9 +91,17 @@ void Daemon::OnAttach(session::AttachRequest request) {
 }
 
 void Daemon::OnOutcome(core::ClientOutcome outcome) {
-  // The engine closes the request by a reading that is younger than the outcome.
+  // The engine closes the request by a reading that is younger than the outcome, and judges the domains above
+  // by what they have left now.
   if (const auto name = names_.find(outcome.client); name != names_.end()) {
-    if (const auto cgroup = tree_.Innermost(name->second.cgroup)) read_now_.insert(*cgroup);
+    std::string path = name->second.cgroup;
+    for (auto cgroup = tree_.Innermost(path); cgroup; cgroup = tree_.Innermost(path)) {
+      read_now_.insert(*cgroup);
+      path = tree_.PathOf(*cgroup);
+      const std::size_t slash = path.rfind('/');
+      if (slash == std::string::npos || slash == 0) break;
+      path.resize(slash);
+    }
   }
   events_.emplace_back(std::move(outcome));
   Wake();

@@ -34,6 +34,13 @@ Duration Fraction(Duration period, double fraction) {
   return Duration(static_cast<Duration::rep>(static_cast<double>(period.count()) * fraction));
 }
 
+// Cgroups of one cadence share 32 slots a period, so that a thousand calm ones wake the loop 32 times a
+// second and not a thousand times. At or before `at`, less than a slot.
+Instant InSlot(Instant at, Duration period) {
+  const Duration slot = std::max(period / 32, Duration(1));
+  return Instant(at.time_since_epoch() / slot * slot);
+}
+
 // The first instant of the rhythm `from + k * period` that lies after `now`.
 Instant Next(Instant from, Duration period, Instant now) {
   if (from > now) return from;
@@ -80,7 +87,7 @@ void CgroupTree::CollectDue(Instant now, core::Snapshot* out) {
     YieldDescriptors();
     if (first) {
       const double phase = Phase(entry.id);
-      entry.next_usage = horizon + Fraction(entry.usage_every, phase);
+      entry.next_usage = InSlot(horizon + Fraction(entry.usage_every, phase), entry.usage_every);
       entry.next_stat = entry.next_usage + Fraction(entry.stat_every - entry.usage_every, phase);
     } else {
       entry.next_usage = Next(entry.next_usage, entry.usage_every, horizon);
@@ -103,7 +110,7 @@ void CgroupTree::SetCadence(const core::SetCadence& cadence) {
   if (usage_every == entry->usage_every && stat_every == entry->stat_every) return;
   const bool began = entry->next_usage != Instant();  // otherwise the first reading is still due at once
   if (began && usage_every != entry->usage_every && entry->read_at.has_value()) {
-    entry->next_usage = *entry->read_at + usage_every;
+    entry->next_usage = InSlot(*entry->read_at + usage_every, usage_every);
   }
   if (began && stat_every != entry->stat_every && entry->stat_read_at.has_value()) {
     entry->next_stat = *entry->stat_read_at + stat_every;

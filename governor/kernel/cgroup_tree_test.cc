@@ -317,7 +317,7 @@ TEST_P(CgroupTreeTest, SpreadsManyCgroupsOverThePeriod) {
   std::array<std::size_t, 10> tenth{};
   for (std::size_t i = 0; i < 100; ++i) {
     const std::size_t due = Collect(tree, kStart + milliseconds(10) * (i + 1)).samples.size();
-    EXPECT_LE(due, 10U) << i;
+    EXPECT_LE(due, 15U) << i;  // about 9 in each of the 32 slots
     tenth[i / 10] += due;
   }
   for (const std::size_t due : tenth) EXPECT_NEAR(static_cast<double>(due), 30, 8);
