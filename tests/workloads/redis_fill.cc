@@ -27,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 using Microseconds = std::chrono::microseconds;
 
 constexpr std::uint64_t kWindow =
-    64;  // requests in flight; bounds what a stalled server leaves in socket buffers
+    256;  // requests in flight; bounds what a stalled server leaves in socket buffers
 constexpr auto kProgressEvery = std::chrono::milliseconds(100);
 
 volatile std::sig_atomic_t g_stop = 0;
