@@ -2,15 +2,15 @@
 """clang-tidy over our own files, in parallel, and not again over what was clean before.
 
 clang-tidy takes seconds for a file, nearly all of them in other people's headers. A file that was clean stays
-clean as long as nothing changes that it can see: itself, the headers of this repository and of the build that it
-includes, directly or not, its compile command, the checks, and clang-tidy itself. A hash of all these is the
-name of an empty file in the cache. System headers do not count: they change with the packages, and then a finding
-waits for the next change of the file.
+clean as long as nothing changes that it can see: itself, the headers of this repository and of the build that
+it includes, directly or not, its compile command, the checks, and clang-tidy itself. A hash of all these is
+the name of an empty file in the cache. System headers do not count: they change with the packages, and then a
+finding waits for the next change of the file.
 
     tests/tidy/clang_tidy_cached.py -p BUILD [--jobs N] [--all] [FILE ...]
 
-BUILD holds compile_commands.json and the generated headers. Without FILE all that the build compiles is checked;
-unit tests only with --all. The cache is $MEMGOV_CACHE/clang-tidy (~/.cache/memgov without it). Exit code 1 if
+BUILD holds compile_commands.json and the generated headers. Without FILE all that the build compiles is
+checked; unit tests only with --all. The cache is $MEMGOV_CACHE/clang-tidy (~/.cache/memgov without it). Exit code 1 if
 anything was found.
 """
 
@@ -31,7 +31,7 @@ INCLUDE = re.compile(rb'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 OWN = re.compile(r"-(?:I|isystem|iquote)\s*(\S+)")
 UNUSED_FOR = 30 * 24 * 3600  # seconds
 # What clang-tidy says about headers that are not ours.
-NOISE = re.compile(r"^(\d+ warnings?( and \d+ errors?)? generated\.|Suppressed \d+ .*|Use -header-filter=.*)$")
+NOISE = re.compile(r"^(\d+ warnings?( and \d+ errors?)? generated\.|Suppressed \d+ .*|Use -header-filter.*)$")
 
 
 class Sources:
@@ -122,7 +122,9 @@ def main(arguments):
     version = subprocess.run([TOOL, "--version"], capture_output=True, check=True).stdout
     commands = json.loads((options.build / "compile_commands.json").read_text())
     sources = Sources(options.build)
-    keys = {source: key_of(source, command, sources, version) for source, command in wanted(commands, options)}
+    keys = {
+        source: key_of(source, command, sources, version) for source, command in wanted(commands, options)
+    }
     if not keys:
         sys.exit(f"no file of {options.build} to check")
     stale = [source for source, key in keys.items() if not (cache / key).exists()]
