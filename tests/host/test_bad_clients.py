@@ -37,7 +37,7 @@ def test_a_client_that_does_not_do_what_it_is_asked_does_not_hurt(stage, mode, e
     wait_until(lambda: stage.events(event, "bad_client"), DEADLINE, f"event {event} of the bad client")
     ended = stage.events(event, "bad_client")[0]
     assert why in ended["text"]
-    assert ended["bytes"] == 0, "the cgroup is believed, not the client"
+    assert ended["bytes"] < MIB, "the cgroup is believed, not the client"
     if mode != "die":  # whose end alone relieves the domain
         wait_until(lambda: stage.events("returned", "retain_jemalloc"), DEADLINE, "help from the honest client")
         assert stage.events("returned", "retain_jemalloc")[0]["bytes"] > scaled(70)

@@ -9,6 +9,10 @@ $b mount -t proc proc /proc
 $b mount -t sysfs sysfs /sys
 for module in $($b cat /modules/order); do $b insmod "/modules/$module.ko"; done
 
+# As on the hosts that memgov is measured on. With Debian's default, `always`, a page given back from the middle of a
+# huge page stays charged until the kernel splits that under pressure, and what a release returned cannot be seen.
+echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
+
 # The disks are named by their serial, so that the order in which they are found does not matter.
 disk() {
   local tries=0 entry
