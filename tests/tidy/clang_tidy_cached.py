@@ -10,8 +10,8 @@ finding waits for the next change of the file.
     tests/tidy/clang_tidy_cached.py -p BUILD [--jobs N] [--all] [FILE ...]
 
 BUILD holds compile_commands.json and the generated headers. Without FILE all that the build compiles is
-checked; unit tests only with --all. The cache is $MEMGOV_CACHE/clang-tidy (~/.cache/memgov without it). Exit code 1 if
-anything was found.
+checked; unit tests only with --all. The cache is $MEMGOV_CACHE/clang-tidy (~/.cache/memgov without it). Exit
+code 1 if anything was found.
 """
 
 import argparse
