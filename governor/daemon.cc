@@ -208,7 +208,7 @@ void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
     }
   }
   if (now >= next_node_) {
-    if (auto sample = node_.Sample(now)) snapshot->samples.push_back(*std::move(sample));
+    if (auto sample = node_.Sample(now)) snapshot->samples.push_back(*sample);
     next_node_ = now + kNodeEvery;
   }
 }

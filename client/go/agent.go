@@ -1,5 +1,7 @@
 package memgov
 
+// The agent: one goroutine that connects, speaks and carries out directives, and backs off when nobody answers.
+
 import (
 	"context"
 	"errors"

@@ -1,5 +1,7 @@
 package memgov
 
+// How long to wait before the next attempt to reach a governor.
+
 import (
 	"math/rand/v2"
 	"time"

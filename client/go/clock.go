@@ -1,5 +1,7 @@
 package memgov
 
+// Time as a dependency, so that tests advance it by hand.
+
 import "time"
 
 // clock is where all times of the agent come from, so that tests advance it by hand. Times are since the clock's own

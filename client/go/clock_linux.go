@@ -1,5 +1,7 @@
 package memgov
 
+// CLOCK_MONOTONIC, which other processes of this machine can compare with.
+
 import (
 	"time"
 

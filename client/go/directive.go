@@ -1,5 +1,7 @@
 package memgov
 
+// What each directive does to this process, and why one is declined.
+
 import (
 	"errors"
 	"fmt"

@@ -1,5 +1,7 @@
 package memgov
 
+// What an observer of the client is told.
+
 import "time"
 
 // Event is something that happened between this process and the governor: Welcomed, Received, Done, SoftLimitEnded or

@@ -1,5 +1,7 @@
 package memgov
 
+// The options of Start and their defaults.
+
 import (
 	"fmt"
 	"io"

@@ -1,5 +1,7 @@
 package memgov
 
+// One attached stream: Hello, reports, outcomes.
+
 import (
 	"context"
 	"errors"

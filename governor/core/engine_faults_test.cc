@@ -16,7 +16,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::kReleases;
-using testing::kReleasesAll;
 using testing::Node;
 using ::testing::SizeIs;
 

@@ -1,8 +1,9 @@
 // Drives a cgroup over its wire and measures, from inside, when usage crossed and when memory was back.
 //
-// "cross MIB_PER_SECOND" on stdin (0: as fast as it goes): touch new pages until usage of the domain reaches
-// --wire, then touch nothing and watch usage until --back bytes less are in use, or --patience has passed.
-// Then the pages are given back. All instants are CLOCK_MONOTONIC in nanoseconds.
+// "cross MIB_PER_SECOND" on stdin (0: as fast as it goes): touch new pages until usage of the domain is a
+// little over --wire, then touch nothing and watch usage until --back bytes less are in use, or --patience
+// has passed. Then the pages are given back. A little over, because v1 looks at its thresholds once in 128
+// page events: a grower that stops on the very page would never ring. All instants are CLOCK_MONOTONIC in ns.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -24,6 +25,7 @@ using memgov::workloads::kMiB;
 constexpr char kUsage[] =
     "usage: bench_crosser --usage-file FILE --wire BYTES --base BYTES [--back 256MiB] [--patience SECONDS]\n";
 constexpr std::uint64_t kStep = 64 * 1024;
+constexpr std::uint64_t kOver = 8 * kMiB;
 
 struct Options {
   const char* usage_file = nullptr;
@@ -77,16 +79,28 @@ void Cross(const Domain& domain, const Options& options, std::uint64_t mib_per_s
   char* memory = Map(most);
   std::uint64_t usage = domain.Usage();
   const std::uint64_t started = NowNs();
-  for (std::uint64_t touched = 0; usage < options.wire && touched < most; touched += kStep) {
+  std::uint64_t crossed = 0;
+  std::uint64_t touched = 0;
+  std::uint64_t base = 0;  // usage at the crossing, less what had been touched by then
+  for (; usage < options.wire + kOver && touched < most; touched += kStep) {
     std::memset(memory + touched, 1, kStep);
     if (mib_per_second > 0) {
       const std::uint64_t due = started + touched * 1'000'000'000 / (mib_per_second * kMiB);
       if (const std::uint64_t now = NowNs(); due > now) SleepNs(due - now);
     }
     usage = domain.Usage();
+    if (crossed == 0 && usage >= options.wire) {
+      crossed = NowNs();
+      base = usage - touched;
+    }
+    if (crossed != 0 && usage < options.wire) break;  // it comes back already
   }
-  const std::uint64_t crossed = NowNs();
-  const std::uint64_t target = usage - std::min(usage, options.back);
+  if (crossed == 0 || base + touched < options.back) {
+    munmap(memory, most);
+    std::printf("{\"crossed_ns\":0,\"back_ns\":0,\"came_back\":false}\n");
+    return;
+  }
+  const std::uint64_t target = base + touched - options.back;
   std::uint64_t now = crossed;
   std::uint64_t lowest = usage;
   while (lowest > target && now < crossed + options.patience_s * 1'000'000'000) {

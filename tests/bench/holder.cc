@@ -15,7 +15,9 @@
 namespace {
 
 constexpr char kUsage[] = "usage: bench_holder [--hold 256MiB]\n";
-constexpr std::size_t kBlock = 256 * 1024;
+// Large, because jemalloc reuses no free extent that is more than 64 times as large as the block.
+constexpr std::size_t kBlock = 4 * memgov::workloads::kMiB;
+constexpr std::size_t kPage = 4096;
 
 void OnEvent(void* /*user*/, const memgov_event* event) {
   const auto number = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
@@ -36,7 +38,8 @@ void Refill(std::uint64_t hold) {
   std::vector<char*> blocks(hold / kBlock);
   for (char*& block : blocks) {
     block = new char[kBlock];
-    std::memset(block, 1, kBlock);
+    // volatile: a plain store to memory that is only freed afterwards may be optimised away.
+    for (std::size_t at = 0; at < kBlock; at += kPage) static_cast<volatile char*>(block)[at] = 1;
   }
   for (char* block : blocks) delete[] block;
 }

@@ -59,7 +59,7 @@ class Rig:
             "holder", [str(build / "tests/bench/bench_holder"), "--hold", str(self.hold)], directory=directory,
             cgroup=self.parent.child("holder"), commands=True,
             # Kept until asked for: jemalloc's own decay would give it back between the crossings.
-            env={"MEMGOV_SOCKET": str(self.governor.socket), "MALLOC_CONF": "dirty_decay_ms:600000"})
+            env={"MEMGOV_SOCKET": str(self.governor.socket), "MALLOC_CONF": "dirty_decay_ms:-1"})
         self.crosser = Service(
             "crosser", [str(build / "tests/bench/bench_crosser"), "--usage-file", str(self.parent.usage_file),
                         "--wire", str(self.wire), "--base", str(int(400 * MIB * scale)),

@@ -1,5 +1,7 @@
 package main
 
+// The live data of the service, and what it drops.
+
 import (
 	"encoding/binary"
 	"fmt"

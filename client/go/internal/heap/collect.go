@@ -1,5 +1,7 @@
 package heap
 
+// Garbage collection on request, and what it cost.
+
 import (
 	"runtime"
 	"runtime/debug"

@@ -1,5 +1,7 @@
 package heap
 
+// What the kernel says of this process: resident memory and CPU time.
+
 import (
 	"fmt"
 	"os"

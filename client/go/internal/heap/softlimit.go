@@ -1,5 +1,7 @@
 package heap
 
+// The soft limit: who set it, what its floor is, how it is undone.
+
 import (
 	"fmt"
 	"math"

@@ -1,5 +1,7 @@
 package heap
 
+// What was decided when this process started: the release mode and the user's own limits.
+
 import (
 	"os"
 	"strconv"
