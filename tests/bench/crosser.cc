@@ -95,12 +95,12 @@ void Cross(const Domain& domain, const Options& options, std::uint64_t mib_per_s
     }
     if (crossed != 0 && usage < options.wire) break;  // it comes back already
   }
-  if (crossed == 0 || base + touched < options.back) {
+  if (crossed == 0) {
     munmap(memory, most);
     std::printf("{\"crossed_ns\":0,\"back_ns\":0,\"came_back\":false}\n");
     return;
   }
-  const std::uint64_t target = base + touched - options.back;
+  const std::uint64_t target = base + touched - std::min(base + touched, options.back);
   std::uint64_t now = crossed;
   std::uint64_t lowest = usage;
   while (lowest > target && now < crossed + options.patience_s * 1'000'000'000) {
