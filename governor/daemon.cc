@@ -13,6 +13,7 @@ namespace memgov {
 namespace {
 
 constexpr auto kScanEvery = std::chrono::seconds(5);
+constexpr auto kScanAgain = std::chrono::milliseconds(100);  // at most so often, whatever happens
 constexpr auto kNodeEvery = std::chrono::milliseconds(250);
 // A tick may ask for fresh readings and be run again; a cgroup that cannot be read must not make it endless.
 constexpr int kMostRounds = 3;
@@ -117,11 +118,8 @@ absl::Status Daemon::Run() {
           .Add("cgroups", static_cast<std::int64_t>(tree_.size())),
       fmt::format("ready: watching {} cgroups below {} in {}, serving {}", tree_.size(),
                   fmt::join(options_.roots, ", "), layout_.memory_mount, options_.socket_path));
-  for (const std::string& what : tree_.degraded()) {
-    log_->Warn(EventLine(now, "degraded"), what);
-  }
   io_.run();
-  return absl::OkStatus();
+  return restored_;
 }
 
 // --- waiting
@@ -150,7 +148,7 @@ void Daemon::WaitForInotify() {
                        [this](const boost::system::error_code& error) {
                          if (error) return;
                          if (tree_.ReadInotify()) {
-                           next_scan_ = clock_.Now();
+                           next_scan_ = std::min(next_scan_, last_scan_ + kScanAgain);
                            Wake();
                          }
                          WaitForInotify();
@@ -193,12 +191,15 @@ void Daemon::Tick() {
     read_now_.insert(decisions.read_now.begin(), decisions.read_now.end());
     if (read_now_.empty()) break;
   }
-  read_now_.clear();
+  // What was asked for in the last round is read in a tick of its own, so that others have their turn first.
+  if (!read_now_.empty()) Wake();
   ScheduleTick();
 }
 
 void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
-  if (now >= next_scan_ || tree_.rescan_needed()) Scan(now, snapshot);
+  // A tenant that makes and removes cgroups all the time must not own our loop.
+  const bool scan_again = tree_.rescan_needed() && now >= last_scan_ + kScanAgain;
+  if (now >= next_scan_ || scan_again) Scan(now, snapshot);
   tree_.CollectDue(now, snapshot);
   for (const core::CgroupId id : std::exchange(read_now_, {})) {
     if (id == core::kNodeId) {
@@ -215,8 +216,12 @@ void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
 
 void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
   tree_.Scan(snapshot);
+  last_scan_ = now;
   next_scan_ = now + kScanEvery;
   ForgetSilentOwners(now);
+  for (const std::string& what : tree_.degraded()) {
+    if (degraded_.insert(what).second) log_->Warn(EventLine(now, "degraded"), what);
+  }
 }
 
 void Daemon::Dispatch(const core::Decisions& decisions) {
@@ -274,13 +279,14 @@ void Daemon::Stop() {
   stopping_ = true;
   timer_.cancel();
   acceptor_.reset();
+  // Brakes first: nobody watches them any more.
+  if (brake_) restored_ = brake_->RestoreAll();
   sessions_->Shutdown(std::chrono::seconds(1));
-  if (brake_) {
-    if (absl::Status status = brake_->RestoreAll(); !status.ok()) {
-      log_->Warn(EventLine(clock_.Now(), "restore_failed"), TextOf(status));
-    }
+  if (restored_.ok()) {
+    log_->Write(EventLine(clock_.Now(), "stopped"), "stopped; every knob that was ours is restored");
+  } else {
+    log_->Warn(EventLine(clock_.Now(), "restore_failed"), TextOf(restored_));
   }
-  log_->Write(EventLine(clock_.Now(), "stopped"), "stopped; every knob that was ours is restored");
   io_.stop();
 }
 

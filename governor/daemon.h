@@ -48,8 +48,8 @@ class Daemon {
                                                         std::optional<kernel::Guard> guard, EventLog* log);
   ~Daemon();
 
-  // Serves until SIGTERM or SIGINT; then everything that is ours has been restored. SIGHUP reads the policy
-  // again and keeps the old one if the file is bad.
+  // Serves until SIGTERM or SIGINT. OK: everything that is ours has been restored then. SIGHUP reads the
+  // policy again and keeps the old one if the file is bad.
   absl::Status Run();
 
  private:
@@ -126,7 +126,10 @@ class Daemon {
   std::vector<core::ClientId> left_;       // their names go with the next tick
   std::set<core::CgroupId> failed_wires_;  // said once each
   core::Instant next_node_;
+  core::Instant last_scan_;
   core::Instant next_scan_;
+  std::set<std::string> degraded_;  // said once each
+  absl::Status restored_;           // what Run returns
   std::optional<core::Instant> engine_next_;
   bool tick_posted_ = false;
   bool stopping_ = false;

@@ -11,11 +11,14 @@ namespace memgov {
 namespace {
 
 // A connection that has not said Hello by then is gone, or the session room is about to end it.
-constexpr auto kSilence = std::chrono::seconds(30);
+constexpr auto kSilence = std::chrono::seconds(15);
+// So many may be silent at a time; each costs a descriptor. Above that new connections are closed unheard.
+constexpr std::size_t kMostSilent = 4096;
 
 }  // namespace
 
 void Daemon::OnConnection(identity::AcceptedConnection connection) {
+  if (owners_.size() >= names_.size() + kMostSilent) return;
   session::Ticket ticket{.cookie = connection.cookie};
   if (connection.peer.ok()) {
     identity::AttestedPeer& attested = *connection.peer;

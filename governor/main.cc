@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -56,6 +57,7 @@ int Check(const std::string& file) {
 
 // What needs no thread, or must come before the first.
 int Run(const Flags& flags) {
+  std::signal(SIGPIPE, SIG_IGN);  // whoever reads our log may end; we do not
   if (!flags.check.empty()) return Check(flags.check);
 
   auto layout = memgov::kernel::DiscoverCgroups(flags.daemon.cgroup_mount);

@@ -67,9 +67,10 @@ def test_a_limit_that_is_lowered_at_run_time_is_followed(stage):
     stage.start_retaining("jemalloc", scaled(200))
     governor.wait_for("attached", DEADLINE)
     assert governor.of("woke") == []
-    stage.parent.set_limit(scaled(230))
+    usage = stage.parent.usage()
+    stage.parent.set_limit(usage * 110 // 100)
     assert governor.wait_for("woke", DEADLINE)["limit"] == stage.parent.limit
-    wait_until(lambda: stage.parent.usage() < scaled(150), DEADLINE, "memory back under the new limit")
+    wait_until(lambda: stage.parent.usage() < usage * 70 // 100, DEADLINE, "memory back under the new limit")
 
 
 def test_sigterm_ends_it_with_status_0_and_removes_the_socket(stage):
