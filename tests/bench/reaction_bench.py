@@ -135,8 +135,8 @@ def main() -> int:
     if options.crossings < 1 or not 0.1 <= options.scale <= 1.5:
         parser.error("--crossings is at least 1, --scale 0.1 to 1.5")
     if options.vm:
-        from bench import vm_bench  # not inside the machine: it brings no emulator
-        result = vm_bench.run("reaction", ["--crossings", str(options.crossings), "--scale", "0.5"])
+        from bench import in_vm  # not inside the machine: it brings no emulator
+        result = in_vm.run("reaction", ["--crossings", str(options.crossings), "--scale", "0.5"])
     else:
         result = measure(options.crossings, options.scale)
     if options.json:
