@@ -147,10 +147,12 @@ void Daemon::WaitForInotify() {
   inotify_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                        [this](const boost::system::error_code& error) {
                          if (error) return;
-                         if (tree_.ReadInotify()) {
+                         const kernel::CgroupTree::News news = tree_.ReadInotify();
+                         if (news.scan_needed) {
                            next_scan_ = std::min(next_scan_, last_scan_ + kScanAgain);
-                           Wake();
                          }
+                         read_now_.insert(news.knobs_written.begin(), news.knobs_written.end());
+                         if (news.scan_needed || !news.knobs_written.empty()) Wake();
                          WaitForInotify();
                        });
 }
@@ -204,7 +206,7 @@ void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
   for (const core::CgroupId id : std::exchange(read_now_, {})) {
     if (id == core::kNodeId) {
       next_node_ = now;
-    } else if (!tree_.Sample(id, now, false, snapshot)) {
+    } else if (!tree_.Sample(id, now, true, snapshot)) {
       Scan(now, snapshot);
     }
   }

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -22,9 +23,11 @@ struct CgroupTree::Entry {
   core::CgroupId parent{};
   std::string path;
   std::uint64_t inode = 0;
-  int watch = -1;
-  std::uint64_t seen_in = 0;  // the last scan that found it
-  bool gone = false;          // a reading said so; the next scan confirms it
+  int watch = -1;                           // inotify: its directory
+  std::array<int, 2> knob_watches{-1, -1};  // inotify: its limit, and memory.high (v2)
+  bool polls_knobs = false;                 // one of them could not be watched
+  std::uint64_t seen_in = 0;                // the last scan that found it
+  bool gone = false;                        // a reading said so; the next scan confirms it
 
   core::Duration usage_every = kUsageEvery;
   core::Duration stat_every = kStatEvery;
@@ -36,9 +39,13 @@ struct CgroupTree::Entry {
   std::optional<core::Instant> due;  // its key in due_
 
   core::Bytes usage = -1;
+  int repeats = 0;  // readings in a row that gave the same usage
   std::optional<core::Bytes> limit;
   std::optional<core::Bytes> memory_high;
   std::uint64_t oom_kills = 0;
+  // A limit that has to be polled leaves no rest.
+  bool AtRest() const { return !polls_knobs && usage_every >= kUsageEvery && repeats >= kRepeats; }
+
   std::size_t slot = 0;  // where the last sample was put; a hint
   CgroupFiles files;
 };

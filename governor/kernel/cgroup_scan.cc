@@ -22,7 +22,7 @@ namespace {
 
 using core::CgroupId;
 
-constexpr std::uint32_t kInotifyMask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR;
+constexpr std::uint32_t kDirectoryMask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR;
 // Leaves room for the mount point and a file name within PATH_MAX.
 constexpr std::size_t kLongestPath = PATH_MAX - 512;
 
@@ -116,7 +116,8 @@ CgroupTree::Entry* CgroupTree::Adopt(const Found& found, std::uint64_t inode, co
   entry->path = found.path;
   entry->inode = inode;
   entry->seen_in = scan_;
-  entry->watch = Watch(directory);
+  entry->watch = Watch(directory, kDirectoryMask);
+  WatchKnobs(*entry);
   Reschedule(*entry);
   out->appeared.push_back({.id = entry->id,
                            .parent = entry->parent,
@@ -153,7 +154,7 @@ void CgroupTree::WatchForRoot(const std::string& root) {
   std::string above = root;
   do {
     above = ParentPath(above);
-    const int watch = Watch(absl::StrCat(layout_.memory_mount, above));
+    const int watch = Watch(absl::StrCat(layout_.memory_mount, above), kDirectoryMask);
     if (watch >= 0) {
       anchors_.push_back(watch);
       return;
@@ -161,11 +162,22 @@ void CgroupTree::WatchForRoot(const std::string& root) {
   } while (!above.empty());
 }
 
-int CgroupTree::Watch(const std::string& directory) {
+int CgroupTree::Watch(const std::string& path, std::uint32_t mask) {
   if (!inotify_) return -1;
-  const int watch = ::inotify_add_watch(inotify_.get(), directory.c_str(), kInotifyMask);
+  const int watch = ::inotify_add_watch(inotify_.get(), path.c_str(), mask);
   if (watch < 0 && errno == ENOSPC) watches_ran_out_ = true;
   return watch;
+}
+
+void CgroupTree::WatchKnobs(Entry& entry) {
+  const bool v1 = layout_.memory_version == MemoryVersion::kV1;
+  const std::string directory = layout_.memory_mount + entry.path;
+  entry.knob_watches = {Watch(directory + (v1 ? "/memory.limit_in_bytes" : "/memory.max"), IN_MODIFY),
+                        v1 ? -1 : Watch(directory + "/memory.high", IN_MODIFY)};
+  for (const int watch : entry.knob_watches) {
+    if (watch >= 0) by_knob_watch_[watch] = entry.id;
+  }
+  entry.polls_knobs = entry.knob_watches[0] < 0 || (!v1 && entry.knob_watches[1] < 0);
 }
 
 void CgroupTree::Condemn(CgroupId id) {
@@ -175,6 +187,11 @@ void CgroupTree::Condemn(CgroupId id) {
   by_path_.erase(entry->path);
   if (entry->due.has_value()) due_.erase({*entry->due, id});
   if (entry->watch >= 0) ::inotify_rm_watch(inotify_.get(), entry->watch);
+  for (const int watch : entry->knob_watches) {
+    if (watch < 0) continue;
+    ::inotify_rm_watch(inotify_.get(), watch);
+    by_knob_watch_.erase(watch);
+  }
   entry->files.CloseAll();
   condemned_.push_back(std::move(entry));
 }
@@ -187,7 +204,8 @@ void CgroupTree::CondemnUnvisited() {
   for (const CgroupId id : unvisited) Condemn(id);
 }
 
-bool CgroupTree::ReadInotify() {
+CgroupTree::News CgroupTree::ReadInotify() {
+  News news;
   alignas(inotify_event) std::array<char, 16 * 1024> buffer;
   ssize_t got = 0;
   while ((got = ::read(inotify_.get(), buffer.data(), buffer.size())) > 0) {
@@ -196,9 +214,19 @@ bool CgroupTree::ReadInotify() {
       std::memcpy(&event, buffer.data() + at, sizeof(event));
       at += static_cast<ssize_t>(sizeof(event) + event.len);
       if ((event.mask & (IN_ISDIR | IN_Q_OVERFLOW)) != 0) rescan_needed_ = true;
+      const auto written = by_knob_watch_.find(event.wd);
+      if (written == by_knob_watch_.end()) continue;
+      if ((event.mask & IN_MODIFY) != 0) news.knobs_written.push_back(written->second);
+      if ((event.mask & IN_IGNORED) != 0) {  // the kernel has forgotten the watch: do not end another's
+        for (int& watch : Find(written->second)->knob_watches) {
+          if (watch == event.wd) watch = -1;
+        }
+        by_knob_watch_.erase(written);
+      }
     }
   }
-  return rescan_needed_;
+  news.scan_needed = rescan_needed_;
+  return news;
 }
 
 }  // namespace memgov::kernel

@@ -18,6 +18,7 @@ using core::Duration;
 using core::Instant;
 
 constexpr Duration kFastest = std::chrono::milliseconds(1);
+constexpr Duration kSlowest = std::chrono::seconds(10);
 constexpr Duration kSlowestStat = std::chrono::hours(1);
 // Above this a stat is read too seldom for its descriptor (and the page of kernel memory behind it) to be
 // kept.
@@ -72,7 +73,7 @@ CgroupTree::Entry* CgroupTree::Find(CgroupId id) const {
 bool CgroupTree::Sample(CgroupId id, Instant now, bool with_stat, core::Snapshot* out) {
   Entry* entry = Find(id);
   if (entry == nullptr) return false;
-  const bool there = ReadInto(*entry, now, with_stat, out);
+  const bool there = ReadInto(*entry, now, with_stat, false, out);
   YieldDescriptors();
   return there;
 }
@@ -83,14 +84,15 @@ void CgroupTree::CollectDue(Instant now, core::Snapshot* out) {
     Entry& entry = *Find(due_.begin()->second);
     const bool first = entry.next_usage == Instant();
     const bool with_stat = entry.next_stat <= horizon;
-    ReadInto(entry, now, with_stat, out);
+    ReadInto(entry, now, with_stat, entry.AtRest() && !with_stat, out);
     YieldDescriptors();
     if (first) {
       const double phase = Phase(entry.id);
       entry.next_usage = InSlot(horizon + Fraction(entry.usage_every, phase), entry.usage_every);
       entry.next_stat = entry.next_usage + Fraction(entry.stat_every - entry.usage_every, phase);
     } else {
-      entry.next_usage = Next(entry.next_usage, entry.usage_every, horizon);
+      const Duration every = entry.AtRest() ? entry.usage_every * kRestFactor : entry.usage_every;
+      entry.next_usage = Next(entry.next_usage, every, horizon);
       if (with_stat) entry.next_stat = Next(entry.next_stat, entry.stat_every, horizon);
     }
     Reschedule(entry);
@@ -105,7 +107,7 @@ std::optional<Instant> CgroupTree::NextDue() const {
 void CgroupTree::SetCadence(const core::SetCadence& cadence) {
   Entry* entry = Find(cadence.cgroup);
   if (entry == nullptr) return;
-  const Duration usage_every = std::clamp(cadence.usage_every, kFastest, kLimitEvery);
+  const Duration usage_every = std::clamp(cadence.usage_every, kFastest, kSlowest);
   const Duration stat_every = std::clamp(cadence.stat_every, usage_every, kSlowestStat);
   if (usage_every == entry->usage_every && stat_every == entry->stat_every) return;
   const bool began = entry->next_usage != Instant();  // otherwise the first reading is still due at once
@@ -139,7 +141,8 @@ void CgroupTree::Reschedule(Entry& entry) {
   entry.due = due;
 }
 
-bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, core::Snapshot* out) {
+// `only_news`: a usage that is still the same is not handed over.
+bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, bool only_news, core::Snapshot* out) {
   // Once gone, its path may already name a successor, whose readings are not this one's.
   if (entry.gone) return false;
   const Reading<core::Bytes> usage = entry.files.Usage(entry.path);
@@ -159,6 +162,8 @@ bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, core::Snaps
   if (!usage.value.has_value()) return true;
   const bool changed = *usage.value != entry.usage;
   entry.usage = *usage.value;
+  entry.repeats = changed ? 0 : entry.repeats + 1;
+  if (only_news && !changed) return true;
   ReadSlowParts(entry, now, with_stat, changed);
 
   core::CgroupSample sample{.id = entry.id,
@@ -188,9 +193,9 @@ void CgroupTree::YieldDescriptors() {
 
 // What changes seldom. Where a reading fails, the last known value stands.
 void CgroupTree::ReadSlowParts(Entry& entry, Instant now, bool with_stat, bool usage_changed) {
-  // Due when the next reading would come too late.
+  // Without a watch they are due when the next reading would come too late.
   const bool due = with_stat || !entry.slow_read_at.has_value() ||
-                   now - *entry.slow_read_at + entry.usage_every > kLimitEvery;
+                   (entry.polls_knobs && now - *entry.slow_read_at + entry.usage_every > kLimitEvery);
   if (due) {
     entry.slow_read_at = now;
     if (const auto limit = entry.files.OwnLimit(entry.path); limit.value.has_value()) {

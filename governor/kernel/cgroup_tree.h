@@ -33,8 +33,13 @@ class CgroupTree {
   // Cadence of a cgroup until SetCadence says otherwise.
   static constexpr core::Duration kUsageEvery = std::chrono::seconds(1);
   static constexpr core::Duration kStatEvery = std::chrono::seconds(10);
-  // A changed limit or memory.high, and a kill in a cgroup at rest, are noticed within this.
+  // A changed limit or memory.high is noticed at once by inotify, and where that is not to be had within
+  // this.
   static constexpr core::Duration kLimitEvery = std::chrono::seconds(1);
+  // A calm cgroup that gave the same usage so many times is at rest: it is read at a quarter of its rhythm,
+  // and handed over when its usage has changed or its stat is due. A thousand of them must cost nothing.
+  static constexpr int kRepeats = 4;
+  static constexpr int kRestFactor = 4;
   // What falls due within this is taken together, so that the loop wakes less often.
   static constexpr core::Duration kCoalesce = std::chrono::milliseconds(1);
   // A bound on our own size, whatever a tenant with a delegated subtree makes.
@@ -66,7 +71,7 @@ class CgroupTree {
   // When CollectDue has something to do next; absent while no cgroup is tracked.
   std::optional<core::Instant> NextDue() const;
 
-  // usage_every is held within 1 ms and kLimitEvery, stat_every within usage_every and one hour. Unknown ids
+  // usage_every is held within 1 ms and 10 s, stat_every within usage_every and one hour. Unknown ids
   // (a cgroup that vanished meanwhile, the node) are ignored.
   void SetCadence(const core::SetCadence& cadence);
 
@@ -82,9 +87,13 @@ class CgroupTree {
 
   // Readable when a cgroup may have been made; -1 when inotify is not to be had (see degraded()).
   int inotify_fd() const { return inotify_.get(); }
-  // Drains inotify_fd(); true when a Scan is needed. Removal is not told by most kernels: scan every few
-  // seconds as well.
-  bool ReadInotify();
+  // Drains inotify_fd(). Removal is not told by most kernels: scan every few seconds as well.
+  struct News {
+    bool scan_needed = false;
+    // Somebody wrote their limit or memory.high. To be sampled with their stat: that reads both anew.
+    std::vector<core::CgroupId> knobs_written;
+  };
+  News ReadInotify();
   // True when inotify or a failed reading showed that the tree has changed; cleared by Scan().
   bool rescan_needed() const { return rescan_needed_; }
 
@@ -101,11 +110,12 @@ class CgroupTree {
   Entry* Adopt(const Found& found, std::uint64_t inode, core::Snapshot* out);
   void ReadDirectory(const std::string& path, core::CgroupId id, std::vector<Found>* found);
   void WatchForRoot(const std::string& root);
-  int Watch(const std::string& directory);
+  int Watch(const std::string& path, std::uint32_t mask);
+  void WatchKnobs(Entry& entry);
   void Condemn(core::CgroupId id);
   void CondemnUnvisited();
 
-  bool ReadInto(Entry& entry, core::Instant now, bool with_stat, core::Snapshot* out);
+  bool ReadInto(Entry& entry, core::Instant now, bool with_stat, bool only_news, core::Snapshot* out);
   void ReadSlowParts(Entry& entry, core::Instant now, bool with_stat, bool usage_changed);
   void YieldDescriptors();
   static void Append(Entry& entry, core::CgroupSample sample, core::Snapshot* out);
@@ -118,6 +128,7 @@ class CgroupTree {
   UniqueFd inotify_;
   absl::flat_hash_map<core::CgroupId, std::unique_ptr<Entry>> by_id_;
   absl::flat_hash_map<std::string, core::CgroupId> by_path_;
+  absl::flat_hash_map<int, core::CgroupId> by_knob_watch_;
   std::set<Due> due_;
   std::uint32_t next_id_ = 1;
   bool rescan_needed_ = true;

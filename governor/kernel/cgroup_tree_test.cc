@@ -20,6 +20,7 @@ using core::CgroupId;
 using core::kMiB;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -98,13 +99,13 @@ TEST_P(CgroupTreeTest, TracksARootItselfAndNothingBesideIt) {
 TEST_P(CgroupTreeTest, WaitsForARootThatDoesNotExistYet) {
   CgroupTree tree(fake_.layout(), {"/a/b"});
   EXPECT_THAT(Scan(tree).appeared, IsEmpty());
-  EXPECT_FALSE(tree.ReadInotify());
+  EXPECT_FALSE(tree.ReadInotify().scan_needed);
   fake_.Add("/a");
-  EXPECT_TRUE(tree.ReadInotify());
+  EXPECT_TRUE(tree.ReadInotify().scan_needed);
   EXPECT_THAT(Scan(tree).appeared, IsEmpty());
-  EXPECT_FALSE(tree.ReadInotify());
+  EXPECT_FALSE(tree.ReadInotify().scan_needed);
   fake_.Add("/a/b");
-  EXPECT_TRUE(tree.ReadInotify());
+  EXPECT_TRUE(tree.ReadInotify().scan_needed);
   EXPECT_THAT(Paths(Scan(tree)), ElementsAre("/a/b"));
 }
 
@@ -115,9 +116,9 @@ TEST_P(CgroupTreeTest, InotifyTellsOfNewCgroupsButNotOfFiles) {
   Scan(tree);
   ASSERT_GE(tree.inotify_fd(), 0);
   WriteFile(fake_.Directory("/a/b/some.file"), "x");
-  EXPECT_FALSE(tree.ReadInotify());
+  EXPECT_FALSE(tree.ReadInotify().scan_needed);
   fake_.Add("/a/b/c");
-  EXPECT_TRUE(tree.ReadInotify());
+  EXPECT_TRUE(tree.ReadInotify().scan_needed);
   EXPECT_TRUE(tree.rescan_needed());
   EXPECT_THAT(Paths(Scan(tree)), ElementsAre("/a/b/c"));
   EXPECT_FALSE(tree.rescan_needed());
@@ -297,7 +298,9 @@ TEST_P(CgroupTreeTest, ReadsUsageEverySecondAndStatEveryTen) {
   Collect(tree, kStart);
   std::vector<core::Instant> usage;
   std::vector<core::Instant> stat;
+  core::Bytes bytes = 0;
   for (auto next = tree.NextDue(); *next <= kStart + seconds(40); next = tree.NextDue()) {
+    fake_.SetUsage("/a", ++bytes);
     const core::Snapshot snapshot = Collect(tree, *next);
     ASSERT_THAT(snapshot.samples, SizeIs(1));
     ASSERT_GT(*tree.NextDue(), *next);
@@ -307,6 +310,32 @@ TEST_P(CgroupTreeTest, ReadsUsageEverySecondAndStatEveryTen) {
   EXPECT_EQ(usage.size(), 40U);  // a stat comes with a usage, never between two
   ASSERT_GE(stat.size(), 3U);
   for (std::size_t i = 1; i < stat.size(); ++i) EXPECT_EQ(stat[i] - stat[i - 1], seconds(10));
+}
+
+TEST_P(CgroupTreeTest, ACgroupAtRestIsReadAtAQuarterOfItsRhythmUntilItMoves) {
+  fake_.Add("/a", 100);
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  Collect(tree, kStart);
+  const CgroupId id = IdOf(tree, "/a");
+  tree.SetCadence({.cgroup = id, .usage_every = seconds(1), .stat_every = std::chrono::hours(1)});
+  for (int i = 0; i < CgroupTree::kRepeats; ++i)
+    EXPECT_THAT(Collect(tree, *tree.NextDue()).samples, SizeIs(1));
+  for (int i = 0; i < 3; ++i) {
+    const core::Instant due = *tree.NextDue();
+    EXPECT_THAT(Collect(tree, due).samples, IsEmpty());  // read, and nothing new
+    EXPECT_EQ(*tree.NextDue() - due, seconds(1) * CgroupTree::kRestFactor);
+  }
+  fake_.SetUsage("/a", 101);
+  const core::Instant moved = *tree.NextDue();
+  EXPECT_THAT(Collect(tree, moved).samples, SizeIs(1));
+  EXPECT_EQ(*tree.NextDue() - moved, seconds(1));
+
+  // Near its wire it is never at rest.
+  tree.SetCadence({.cgroup = id, .usage_every = milliseconds(100), .stat_every = seconds(1)});
+  for (int i = 0; i < 3 * CgroupTree::kRepeats; ++i) {
+    EXPECT_THAT(Collect(tree, *tree.NextDue()).samples, SizeIs(1));
+  }
 }
 
 TEST_P(CgroupTreeTest, SpreadsManyCgroupsOverThePeriod) {
@@ -391,11 +420,31 @@ TEST_P(CgroupTreeTest, AnAbsurdCadenceIsHeldWithinBounds) {
   tree.SetCadence({.cgroup = IdOf(tree, "/a"),
                    .usage_every = core::Duration::max(),
                    .stat_every = core::Duration::max()});
-  EXPECT_LE(*tree.NextDue(), kStart + seconds(2));
+  EXPECT_LE(*tree.NextDue(), kStart + seconds(11));
 }
 
-TEST_P(CgroupTreeTest, AChangedLimitIsNoticedWithinASecondAtAnyCadence) {
+TEST_P(CgroupTreeTest, AWrittenLimitOrHighIsToldAndReadWithTheStat) {
   fake_.Add("/a");
+  fake_.Add("/b");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  Collect(tree, kStart);
+  tree.ReadInotify();
+  fake_.SetLimit("/b", absl::StrCat(50 * kMiB, "\n"));
+  EXPECT_THAT(tree.ReadInotify().knobs_written, Each(IdOf(tree, "/b")));
+  core::Snapshot snapshot;
+  EXPECT_TRUE(tree.Sample(IdOf(tree, "/b"), kStart + milliseconds(1), true, &snapshot));
+  EXPECT_EQ(snapshot.samples.at(0).limit, 50 * kMiB);
+  if (GetParam() == MemoryVersion::kV1) return;
+  WriteFile(fake_.Directory("/a/memory.high"), "4096\n");
+  EXPECT_THAT(tree.ReadInotify().knobs_written, Each(IdOf(tree, "/a")));
+}
+
+TEST_P(CgroupTreeTest, WithoutInotifyAChangedLimitIsNoticedWithinASecondAtAnyCadence) {
+  fake_.Add("/a");
+  // A file that is not there cannot be watched.
+  const std::string file = GetParam() == MemoryVersion::kV1 ? "/memory.limit_in_bytes" : "/memory.max";
+  std::filesystem::remove(fake_.Directory("/a") + file);
   CgroupTree tree(fake_.layout(), {"/"});
   Scan(tree);
   for (const milliseconds every :
