@@ -15,6 +15,8 @@ constexpr auto kWriteSettles = std::chrono::seconds(3);
 // Someone who keeps resetting memory.high is not fought: wait 1 s, 2 s, ... 64 s before it is armed again.
 constexpr auto kArmAgain = std::chrono::seconds(1);
 constexpr int kMostDoublings = 6;
+// Usage that swings around the wire because cache comes and goes must not make us write all the time.
+constexpr auto kArmBesideCache = std::chrono::seconds(10);
 // How long a braking domain waits for help to turn up before the brake is let go.
 constexpr auto kHelpGrace = std::chrono::milliseconds(250);
 
@@ -26,7 +28,7 @@ Bytes PercentOf(Bytes limit, double percent) {
 Bytes PageAtOrAbove(Bytes bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 bool HasRelaxed(const Rule& rule, const BrakeView& view) {
-  return view.usage < PercentOf(view.limit, rule.relax_percent);
+  return view.pressing < PercentOf(view.limit, rule.relax_percent);
 }
 
 }  // namespace
@@ -76,6 +78,7 @@ std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, cons
     }
     lost_ = 0;
   }
+  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return MakeRoomForCache(now);
   if (view.usage >= wire_.reached) {
     state_ = State::kBraking;
     braking_since_ = now;
@@ -89,8 +92,15 @@ std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, cons
   return Arm(now, wire, "the wire moved");
 }
 
+// Page cache alone reached the wire. The container may fill its limit with that: nothing is short.
+BrakeChange Brake::MakeRoomForCache(Instant now) {
+  arm_again_at_ = now + kArmBesideCache;
+  return LetGo(State::kOff, "only page cache has reached it");
+}
+
 std::optional<BrakeChange> Brake::WhileBraking(Instant now, const Rule& rule, const BrakeView& view) {
   if (!view.allowed) return LetGo(State::kSpent, "nobody can be asked here any more");
+  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return MakeRoomForCache(now);
   if (HasRelaxed(rule, view)) {
     state_ = State::kArmed;
     return BrakeChange{.kind = NoteKind::kBrakeArmed, .high = wire_.high, .why = "usage has relaxed"};

@@ -24,6 +24,7 @@ struct BrakeView {
   bool allowed = false;      // v2, enforced by policy, and the subtree has a client that can give memory
   bool help_coming = false;  // a request is in flight
   Bytes usage = 0;
+  Bytes pressing = 0;                // usage less what the kernel takes back by itself (world.h)
   Bytes limit = 0;                   // 0: none
   std::optional<Bytes> memory_high;  // as last sampled
   Instant sampled_at;
@@ -64,6 +65,7 @@ class Brake {
                                         const Wire& wire);
   std::optional<BrakeChange> WhileBraking(Instant now, const Rule& rule, const BrakeView& view);
   BrakeChange Arm(Instant now, const Wire& wire, const char* why);
+  BrakeChange MakeRoomForCache(Instant now);
   BrakeChange LetGo(State next, const char* why);
 
   State state_ = State::kOff;

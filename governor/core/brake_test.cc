@@ -19,6 +19,7 @@ class BrakeTest : public ::testing::Test {
  protected:
   std::optional<BrakeChange> See(Bytes usage) {
     view_.usage = usage;
+    view_.pressing = usage - cache_;
     view_.sampled_at = now_;
     view_.just_read = just_read_;
     const auto change = brake_.Observe(now_, rule_, view_);
@@ -34,6 +35,7 @@ class BrakeTest : public ::testing::Test {
 
   Rule rule_;
   bool just_read_ = true;
+  Bytes cache_ = 0;
   Brake brake_;
   BrakeView view_{.allowed = true, .help_coming = true, .limit = kLimit};
   Instant now_ = At(seconds(0));
@@ -204,6 +206,28 @@ TEST_F(BrakeTest, AValueThatDoesNotHoldIsSomebodyElsesAfterThreeSeconds) {
   EXPECT_EQ(KindAt(100 * kMiB), kNothing);
   now_ += milliseconds(1);
   EXPECT_EQ(KindAt(100 * kMiB), NoteKind::kBrakeReleased);
+}
+
+TEST_F(BrakeTest, PageCacheThatReachesItIsGivenItsRoom) {
+  See(100 * kMiB);
+  cache_ = 500 * kMiB;
+  const auto let_go = See(860 * kMiB);
+  ASSERT_TRUE(let_go);
+  EXPECT_EQ(let_go->kind, NoteKind::kBrakeReleased);
+  EXPECT_TRUE(let_go->write);
+  EXPECT_EQ(KindAt(900 * kMiB), kNothing);
+  EXPECT_EQ(KindAt(700 * kMiB), kNothing);  // cache comes and goes: not at once
+  now_ += seconds(10);
+  EXPECT_EQ(KindAt(900 * kMiB), kNothing);  // never below usage
+  EXPECT_EQ(KindAt(700 * kMiB), NoteKind::kBrakeArmed);
+}
+
+TEST_F(BrakeTest, AnEpisodeEndsWhenOnlyPageCacheIsLeftAboveIt) {
+  See(100 * kMiB);
+  EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBraking);
+  cache_ = 100 * kMiB;
+  EXPECT_EQ(KindAt(870 * kMiB), NoteKind::kBrakeReleased);
+  EXPECT_FALSE(brake_.holds());
 }
 
 TEST_F(BrakeTest, WhoeverKeepsResettingItIsFoughtLessAndLess) {

@@ -24,8 +24,8 @@ Duration RoundDown(Duration d) {
 
 Cadence CadenceFor(const CadenceInput& input) {
   if (input.in_need) {
-    return {.usage_every = input.in_need_for < seconds(2) ? kFastest : Duration(milliseconds(100)),
-            .stat_every = seconds(1)};
+    const Duration every = input.in_need_for < seconds(2) ? kFastest : Duration(milliseconds(100));
+    return {.usage_every = every, .stat_every = every};
   }
   if (!input.to_wire || input.limit <= 0) return {};
 
@@ -38,6 +38,10 @@ Cadence CadenceFor(const CadenceInput& input) {
     if (quarter < 1) {
       every = std::min(every, std::chrono::duration_cast<Duration>(std::chrono::duration<double>(quarter)));
     }
+  }
+  if (input.full_of_cache) {
+    every = RoundDown(std::min(every, Duration(gap_percent < 40 ? milliseconds(100) : milliseconds(250))));
+    return {.usage_every = every, .stat_every = every};
   }
   return {.usage_every = RoundDown(every), .stat_every = gap_percent < 20 ? seconds(1) : seconds(10)};
 }

@@ -18,13 +18,16 @@ struct Cadence {
 struct CadenceInput {
   bool in_need = false;          // above its wake threshold, or a request for it is in flight
   Duration in_need_for{};        // how long already
-  std::optional<Bytes> to_wire;  // usage below the wire by this much; absent: no limit
+  std::optional<Bytes> to_wire;  // pressing usage below the wire by this much; absent: no limit
+  bool full_of_cache = false;    // usage is at the wire, so no alarm can stand there
   Bytes limit = 0;
   double bytes_per_second = 0;
 };
 
-// In need: 100 Hz for two seconds, then 10 Hz (confirm by short polling, then back off). Otherwise a quarter
-// of the time that the present growth needs to the wire, and at least as often as the distance suggests.
+// In need: 100 Hz for two seconds, then 10 Hz (confirm by short polling, then back off), each with its stat.
+// A domain that is full of page cache shows its growth in the stat alone, and no alarm covers it. Otherwise a
+// quarter of the time that the present growth needs to the wire, and at least as often as the distance
+// suggests.
 Cadence CadenceFor(const CadenceInput& input);
 
 }  // namespace memgov::core

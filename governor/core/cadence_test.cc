@@ -22,7 +22,7 @@ TEST(Cadence, InNeedItIs100HzForTwoSecondsThen10Hz) {
   EXPECT_EQ(CadenceFor({.in_need = true}).usage_every, milliseconds(10));
   EXPECT_EQ(CadenceFor({.in_need = true, .in_need_for = milliseconds(1999)}).usage_every, milliseconds(10));
   EXPECT_EQ(CadenceFor({.in_need = true, .in_need_for = seconds(2)}).usage_every, milliseconds(100));
-  EXPECT_EQ(CadenceFor({.in_need = true}).stat_every, seconds(1));
+  EXPECT_EQ(CadenceFor({.in_need = true}).stat_every, milliseconds(10));
 }
 
 TEST(Cadence, NearerToTheWireItIsReadMoreOften) {

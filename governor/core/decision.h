@@ -16,13 +16,13 @@
 namespace memgov::core {
 
 enum class Level { kCalm, kWake, kCritical };
-enum class Signal { kUsage, kTimeToLimit };
+enum class Signal { kUsage, kTimeToLimit, kStall };
 
 // Which rule compared what with what, and for how long it had held. The same in log, wire and journal.
 struct Reason {
   std::string rule;
   Signal signal = Signal::kUsage;
-  double observed = 0;   // kUsage: percent of the limit; kTimeToLimit: seconds
+  double observed = 0;   // kUsage: percent of the limit; kTimeToLimit: seconds; kStall: percent of time
   double threshold = 0;  // same unit
   Duration held{};
 };
@@ -57,6 +57,31 @@ struct Directive {
   Reason reason;
 };
 
+// What this node lets us do to programs that have no client (kernel/reclaimer.h).
+struct KernelLevers {
+  bool page_out = false;  // process_madvise(MADV_PAGEOUT) on confirmed lazily freed ranges
+  bool reclaim = false;   // memory.reclaim
+  friend bool operator==(const KernelLevers&, const KernelLevers&) = default;
+};
+enum class ReclaimLever { kPageOut, kReclaim };
+
+// Collect so much lazily freed memory from the processes in and below `cgroup`.
+struct Reclaim {
+  ReclaimId id{};
+  CgroupId cgroup{};
+  CgroupId domain{};  // the limit domain whose need it serves
+  ReclaimLever lever = ReclaimLever::kPageOut;
+  Bytes bytes = 0;
+  Duration longest{};  // then it stops with what it has
+  Reason reason;
+};
+
+// Whether the kernel shall wake us when this cgroup's tasks wait for memory (PSI): only for domains at risk.
+struct SetPressureAlarm {
+  CgroupId cgroup{};
+  bool on = false;
+};
+
 // Where the kernel shall wake us for this cgroup: an eventfd (v1), or with `brake` memory.high (v2).
 // Absent `at` disarms. A wire is below the limit and above the usage it was computed from.
 struct SetWire {
@@ -82,6 +107,7 @@ enum class NoteKind {
   kDeclined,    // the client said no, or failed; `text` has its words
   kExpired,     // no outcome by the deadline, or the client left
   kWithheld,    // a need that nobody was asked to meet; `text` says why
+  kStalled,     // the domain thrashes: its pages are dropped and read again; `text` has the figures
   kBrakeArmed,  // memory.high set to `bytes`
   kBraking,     // usage reached the brake
   kBrakeReleased,
@@ -96,7 +122,7 @@ struct Note {
   std::optional<CgroupId> cgroup;  // the client's own, where it is not the domain
   std::optional<ClientId> client;
   std::optional<DirectiveId> directive;
-  std::string action;  // "release", "collect", ...; empty where there is none
+  std::string action;  // "release", "collect", "reclaim", ...; empty where there is none
   Bytes bytes = 0;     // asked, or returned; see the kind
   Bytes usage = 0;     // of the domain at that moment
   std::optional<Bytes> limit;
@@ -107,10 +133,13 @@ struct Note {
 
 struct Decisions {
   std::vector<Directive> directives;
+  std::vector<Reclaim> reclaims;
   std::vector<SetWire> wires;
+  std::vector<SetPressureAlarm> pressure_alarms;
   std::vector<SetCadence> cadences;
   std::vector<Note> notes;
-  // Cgroups whose last reading is too old to measure a request against. Read them and tick again at once.
+  // Cgroups whose last reading is too old to judge, or to measure a request against. Read them with their
+  // stat and tick again at once.
   std::vector<CgroupId> read_now;
   std::optional<Instant> next_tick;  // the engine has something to do then even if nothing is heard
 };

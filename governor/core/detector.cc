@@ -11,8 +11,19 @@ constexpr double kForecastFloorPercent = 50;
 // A domain that a forecast woke is calm again when the limit is this many times as far as the threshold.
 constexpr int kForecastRelaxes = 2;
 
+// A stall that is not this domain's own (an ancestor's limit makes its tasks wait) finds it far from its
+// limit.
+constexpr double kStallFloorPercent = 70;
+
 // The reason why `view` crosses `threshold`, or nothing.
 std::optional<Reason> Crossing(const Rule& rule, const Threshold& threshold, const DomainView& view) {
+  if (threshold.stall_percent && view.stall_percent && view.usage_percent >= kStallFloorPercent &&
+      *view.stall_percent >= *threshold.stall_percent) {
+    return Reason{.rule = rule.name,
+                  .signal = Signal::kStall,
+                  .observed = *view.stall_percent,
+                  .threshold = *threshold.stall_percent};
+  }
   if (threshold.usage_percent && view.usage_percent >= *threshold.usage_percent) {
     return Reason{.rule = rule.name,
                   .signal = Signal::kUsage,
@@ -30,6 +41,10 @@ std::optional<Reason> Crossing(const Rule& rule, const Threshold& threshold, con
 }
 
 bool HasRelaxed(const Rule& rule, const DomainView& view) {
+  if (view.stall_percent && rule.wake.stall_percent && view.usage_percent >= kStallFloorPercent &&
+      *view.stall_percent >= *rule.wake.stall_percent / 2) {
+    return false;
+  }
   if (view.usage_percent >= rule.relax_percent) return false;
   const bool limit_is_near = view.time_to_limit && rule.wake.time_to_limit &&
                              view.usage_percent >= kForecastFloorPercent &&
@@ -67,6 +82,11 @@ std::optional<Level> Detector::Observe(Instant now, const Rule& rule, const Doma
   if (next == level_) return std::nullopt;
   level_ = next;
   return next;
+}
+
+bool Detector::WouldRaise(const Rule& rule, const DomainView& view) const {
+  if (level_ != Level::kCritical && Crossing(rule, rule.critical, view)) return true;
+  return level_ == Level::kCalm && Crossing(rule, rule.wake, view).has_value();
 }
 
 Reason Detector::ReasonAt(Instant now) const {

@@ -15,12 +15,16 @@ namespace memgov::core {
 struct DomainView {
   double usage_percent = 0;               // of the domain's limit
   std::optional<Duration> time_to_limit;  // absent: not growing
+  std::optional<double> stall_percent;    // absent: no stall (stall.h)
 };
 
 class Detector {
  public:
   // Takes one observation. Returns the new level when it changed.
   std::optional<Level> Observe(Instant now, const Rule& rule, const DomainView& view);
+
+  // Whether that observation would raise the level.
+  bool WouldRaise(const Rule& rule, const DomainView& view) const;
 
   Level level() const { return level_; }
 

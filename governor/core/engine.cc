@@ -37,6 +37,7 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
     decisions_.notes.push_back(std::move(note));
   }
   CloseRequests();
+  CloseReclaims(snapshot);
 
   touched_.insert(changes.sampled.begin(), changes.sampled.end());
   if (std::exchange(policy_is_new_, false)) {
@@ -59,6 +60,7 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
     CgroupState& cgroup = *world_.Find(id);
     if (!cgroup.last) continue;
     SetWireOf(cgroup);
+    SetPressureAlarmOf(cgroup);
     SetCadenceOf(cgroup);
   }
   for (const CgroupId id : braking_) WakeAt(world_.Find(id)->brake.ends_at());
@@ -124,9 +126,14 @@ void Engine::Judge(CgroupState& domain) {
     in_need_.erase({-domain.depth, domain.id});
     return;
   }
-  const DomainView view{.usage_percent = domain.UsagePercent(),
-                        .time_to_limit = domain.forecast.TimeToUse(*domain.limit - domain.last->usage)};
+  const DomainView view = ViewOf(domain);
+  if (NeedsStat(domain, view)) return;
   const auto changed = domain.detector.Observe(now_, *domain.rule, view);
+  const auto stall = domain.stall.view();
+  const bool stalls = stall && domain.detector.ReasonAt(now_).signal == Signal::kStall &&
+                      domain.detector.level() != Level::kCalm;
+  if (stalls && !domain.stalls) NoteStall(domain, *stall);
+  domain.stalls = stalls;
   if (!changed) return;
 
   const bool in_need = *changed != Level::kCalm;
@@ -141,6 +148,27 @@ void Engine::Judge(CgroupState& domain) {
                         : in_need                    ? NoteKind::kWoke
                                                      : NoteKind::kRelaxed;
   decisions_.notes.push_back(NoteOn(domain, kind));
+}
+
+DomainView Engine::ViewOf(const CgroupState& domain) const {
+  DomainView view{.usage_percent = domain.PressingPercent(),
+                  .time_to_limit =
+                      domain.forecast.TimeToUse(*domain.limit + world_.SwapLeftOf(domain) - domain.pressing)};
+  if (const auto stall = domain.stall.view()) view.stall_percent = stall->full_percent;
+  return view;
+}
+
+// A level rises only by a stat that was read together with the usage: page cache that has come since the last
+// one would be taken for need. Asks for it once; the reading counts even if it brings none.
+bool Engine::NeedsStat(CgroupState& domain, const DomainView& view) {
+  const bool known = !domain.stat || domain.stat_at == domain.last->taken_at;
+  if (known || domain.stat_wanted || !domain.detector.WouldRaise(*domain.rule, view)) {
+    domain.stat_wanted = false;
+    return false;
+  }
+  domain.stat_wanted = true;
+  decisions_.read_now.push_back(domain.id);
+  return true;
 }
 
 bool Engine::WasJustRead(const CgroupState& cgroup) const {
@@ -171,6 +199,7 @@ void Engine::SetBrakeOf(CgroupState& domain) {
   const BrakeView view{.allowed = may_brake && HelpIsPossible(domain),
                        .help_coming = domain.brake.braking() && HelpIsComing(domain),
                        .usage = domain.last->usage,
+                       .pressing = domain.pressing,
                        .limit = domain.limit.value_or(0),
                        .memory_high = domain.last->memory_high,
                        .sampled_at = domain.last->taken_at,
@@ -189,7 +218,7 @@ void Engine::SetBrakeOf(CgroupState& domain) {
   note.bytes = change->high.value_or(0);
   note.reason = {.rule = rule.name,
                  .signal = Signal::kUsage,
-                 .observed = domain.UsagePercent(),
+                 .observed = domain.PressingPercent(),
                  .threshold = Brake::PercentFor(rule)};
   note.text = change->why;
   decisions_.notes.push_back(std::move(note));
@@ -205,7 +234,8 @@ void Engine::SetCadenceOf(CgroupState& cgroup) {
   if (cgroup.limit) {
     const double wire_percent = cgroup.rule->wake.usage_percent.value_or(100);
     const auto wire = static_cast<Bytes>(static_cast<double>(*cgroup.limit) * wire_percent / 100);
-    input.to_wire = std::max<Bytes>(wire - cgroup.last->usage, 0);
+    input.to_wire = std::max<Bytes>(wire - cgroup.pressing, 0);
+    input.full_of_cache = cgroup.last->usage >= wire;
     input.limit = *cgroup.limit;
     input.bytes_per_second = cgroup.forecast.BytesPerSecond();
   }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -32,6 +33,9 @@ class Engine {
 
   // Takes effect from the next tick on. Requests in flight stay.
   void SetPolicy(Policy policy);
+
+  // What this node lets the kernel do for us. None until told.
+  void SetKernelLevers(KernelLevers levers);
 
   // `now` never runs backwards. One thread.
   Decisions Tick(Instant now, const Snapshot& snapshot, std::span<const ClientEvent> events);
@@ -66,6 +70,8 @@ class Engine {
   void TakeIn(const ClientEvent& event);
   void CloseRequests();
   void Judge(CgroupState& domain);
+  DomainView ViewOf(const CgroupState& domain) const;
+  bool NeedsStat(CgroupState& domain, const DomainView& view);
   bool WasJustRead(const CgroupState& cgroup) const;
   void SetWireOf(CgroupState& domain);
   void SetBrakeOf(CgroupState& domain);
@@ -85,6 +91,13 @@ class Engine {
   bool HelpIsComing(const CgroupState& domain) const;
   void Withhold(CgroupState& domain, Bytes missing, const Survey& survey);
 
+  // engine_reclaim.cc: what the kernel does by itself, and is made to do.
+  void CloseReclaims(const Snapshot& snapshot);
+  Bytes CollectLazilyFreed(CgroupState& domain, Bytes missing);
+  bool SendReclaim(const CgroupState& domain, CgroupState& cgroup, Bytes bytes);
+  void SetPressureAlarmOf(CgroupState& domain);
+  void NoteStall(const CgroupState& domain, const StallView& stall);
+
   // engine_send.cc: what they are sent.
   void SendSettings(CgroupState& domain);
   void SendSoftLimit(ClientId id);
@@ -100,6 +113,9 @@ class Engine {
   std::set<NeedOrder> in_need_;
   std::set<CgroupId> braking_;
   std::uint64_t next_directive_ = 1;
+  KernelLevers levers_;
+  std::map<ReclaimId, Reclaim> reclaims_;  // under way
+  std::uint64_t next_reclaim_ = 1;
 
   // Of the tick that runs.
   Instant now_;

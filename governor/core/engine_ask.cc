@@ -22,6 +22,7 @@ bool Gives(ActionKind kind, const Capabilities& can) {
       return can.shed;
     case ActionKind::kSetReleaseMode:
     case ActionKind::kSetSoftLimit:
+    case ActionKind::kReclaim:
       return false;
   }
   return false;
@@ -38,6 +39,9 @@ Action Giving(ActionKind kind, Bytes bytes, Duration longest_stall) {
   return Release{.bytes = bytes, .longest_stall = longest_stall};
 }
 
+// Of the limit: so much more has to leave a domain that thrashes, at least.
+constexpr double kStallNeedsShare = 0.1;
+
 // What has been said in an episode about a need that nobody was asked to meet: each at most once.
 enum Withheld : unsigned { kSaidNobody = 1, kSaidWaiting = 2, kSaidNothing = 4 };
 
@@ -51,13 +55,19 @@ Bytes Engine::NeedOf(const CgroupState& domain) const {
   const double horizon = std::chrono::duration<double>(domain.rule->pace.cooldown).count();
   const auto growth = static_cast<Bytes>(
       std::min(domain.forecast.BytesPerSecond() * horizon, static_cast<double>(*domain.limit)));
-  return domain.last->usage - target + growth;
+  const Bytes need = domain.pressing - target + growth;
+  // Pages that are read again and again need room: they are part of no usage while they are out.
+  if (!domain.stalls) return need;
+  return std::max(need, static_cast<Bytes>(static_cast<double>(*domain.limit) * kStallNeedsShare));
 }
 
 void Engine::Ask(CgroupState& domain) {
   const bool enforce = domain.rule->mode == Mode::kEnforce;
   Survey survey = Look(domain, enforce);
-  const Bytes missing = NeedOf(domain) - survey.coming;
+  Bytes missing = NeedOf(domain) - survey.coming;
+  if (missing <= 0) return;
+  // Lazily freed memory first: nobody uses it, and nobody is held up by taking it.
+  missing -= CollectLazilyFreed(domain, missing);
   if (missing <= 0) return;
   // A reading from before the last return still counts what has left.
   if (domain.last->taken_at < domain.settled_at && !IsFresh(domain)) return;

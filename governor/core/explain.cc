@@ -25,6 +25,8 @@ std::string_view NameOf(NoteKind kind) {
       return "expired";
     case NoteKind::kWithheld:
       return "withheld";
+    case NoteKind::kStalled:
+      return "stalled";
     case NoteKind::kBrakeArmed:
       return "brake_armed";
     case NoteKind::kBraking:
@@ -37,7 +39,21 @@ std::string_view NameOf(NoteKind kind) {
   return "unknown";
 }
 
-std::string_view NameOf(Signal signal) { return signal == Signal::kUsage ? "usage" : "time_to_limit"; }
+std::string_view NameOf(Signal signal) {
+  switch (signal) {
+    case Signal::kUsage:
+      return "usage";
+    case Signal::kTimeToLimit:
+      return "time_to_limit";
+    case Signal::kStall:
+      return "stall";
+  }
+  return "unknown";
+}
+
+std::string_view NameOf(ReclaimLever lever) {
+  return lever == ReclaimLever::kPageOut ? "page_out" : "reclaim";
+}
 
 std::string_view NameOf(Level level) {
   switch (level) {
@@ -66,6 +82,10 @@ std::string TextOf(const Reason& reason) {
   const auto held_ms = std::chrono::duration_cast<std::chrono::milliseconds>(reason.held).count();
   if (reason.signal == Signal::kTimeToLimit) {
     return absl::StrFormat("rule %s: %.2f s to the limit at the present growth, threshold %.2f s, for %d ms",
+                           reason.rule, reason.observed, reason.threshold, held_ms);
+  }
+  if (reason.signal == Signal::kStall) {
+    return absl::StrFormat("rule %s: stalled on memory %.0f %% of the time, threshold %g %%, for %d ms",
                            reason.rule, reason.observed, reason.threshold, held_ms);
   }
   return absl::StrFormat("rule %s: usage %.1f %% of the limit, threshold %g %%, for %d ms", reason.rule,

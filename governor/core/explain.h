@@ -13,6 +13,8 @@ namespace memgov::core {
 std::string_view NameOf(NoteKind kind);
 std::string_view NameOf(Signal signal);
 std::string_view NameOf(Level level);
+// "page_out", "reclaim".
+std::string_view NameOf(ReclaimLever lever);
 // "release", "collect", "set_release_mode", "set_soft_limit", "shed".
 std::string_view NameOf(const Action& action);
 

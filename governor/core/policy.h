@@ -21,6 +21,8 @@ enum class Mode {
 struct Threshold {
   std::optional<double> usage_percent;    // of the domain's limit
   std::optional<Duration> time_to_limit;  // forecast, at the present growth
+  // Of the last second in which all its tasks waited for memory while pages came back (stall.h).
+  std::optional<double> stall_percent;
 };
 
 // v2 only: memory.high at `at_percent`, so that a fast grower is slowed while others give memory back.
@@ -31,7 +33,8 @@ struct BrakePolicy {
 };
 
 // The rungs of the ladder, in the order in which they are tried.
-enum class ActionKind { kSetReleaseMode, kSetSoftLimit, kRelease, kCollect, kShed };
+// kReclaim is the kernel's: it collects lazily freed memory, also of programs that have no client.
+enum class ActionKind { kSetReleaseMode, kSetSoftLimit, kRelease, kCollect, kShed, kReclaim };
 
 struct Pace {
   // At most this lies between two askings of one client; less, down to a tenth, when the request took the
@@ -49,12 +52,14 @@ struct Rule {
   double protect_weight = 1;  // a client with weight 2 is asked for half as much
   // The forecast's part is what releases take (measured: 80 to 280 ms for 1 GiB): it asks before the wire
   // only when growth is so fast that the wire would be too late.
-  Threshold wake{.usage_percent = 85, .time_to_limit = std::chrono::milliseconds(300)};
-  Threshold critical{.usage_percent = 95, .time_to_limit = std::chrono::milliseconds(100)};
+  Threshold wake{.usage_percent = 85, .time_to_limit = std::chrono::milliseconds(300), .stall_percent = 10};
+  Threshold critical{
+      .usage_percent = 95, .time_to_limit = std::chrono::milliseconds(100), .stall_percent = 40};
   double relax_percent = 80;  // below this the domain is calm again (oomd, koordlet: target below trigger)
   BrakePolicy brake;
-  std::vector<ActionKind> actions{ActionKind::kSetReleaseMode, ActionKind::kSetSoftLimit,
-                                  ActionKind::kRelease, ActionKind::kCollect, ActionKind::kShed};
+  std::vector<ActionKind> actions{ActionKind::kReclaim,      ActionKind::kSetReleaseMode,
+                                  ActionKind::kSetSoftLimit, ActionKind::kRelease,
+                                  ActionKind::kCollect,      ActionKind::kShed};
   Pace pace;
 };
 

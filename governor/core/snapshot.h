@@ -30,7 +30,10 @@ struct MemoryStat {
   Bytes inactive_file = 0;
   Bytes active_file = 0;
   Bytes unevictable = 0;
+  std::optional<Bytes> slab;     // v2 only
   std::uint64_t pgmajfault = 0;  // cumulative count
+  // Pages of files that were read again soon after they had been reclaimed, cumulative. Linux 5.9 and newer.
+  std::optional<std::uint64_t> workingset_refault_file;
 };
 
 // Cumulative stall totals of memory.pressure, microseconds.
@@ -44,11 +47,12 @@ struct CgroupSample {
   CgroupId id{};
   Instant taken_at;
   Bytes usage = 0;
-  std::optional<Bytes> limit;        // its own limit; absent: none
-  std::optional<Bytes> memory_high;  // v2; absent: none is set, or v1
-  std::optional<MemoryStat> stat;    // only when it was due
-  std::optional<PressureTotals> pressure;
-  std::uint64_t oom_kills = 0;  // cumulative; v2: in the subtree, v1: in this cgroup itself
+  std::optional<Bytes> limit;              // its own limit; absent: none
+  std::optional<Bytes> memory_high;        // v2; absent: none is set, or v1
+  std::optional<MemoryStat> stat;          // only when it was due
+  std::optional<PressureTotals> pressure;  // comes with stat
+  std::optional<Bytes> swap_left;          // of its own swap allowance; absent: no bound. The node: SwapFree
+  std::uint64_t oom_kills = 0;             // cumulative; v2: in the subtree, v1: in this cgroup itself
 };
 
 struct CgroupAppeared {
@@ -58,10 +62,23 @@ struct CgroupAppeared {
   bool has_brake = false;  // memory.high exists (v2)
 };
 
+enum class ReclaimId : std::uint64_t {};
+
+// What became of a request to the kernel's own levers (decision.h, Reclaim).
+struct ReclaimOutcome {
+  ReclaimId id{};
+  Instant finished_at;
+  Bytes before = 0;  // usage of the cgroup
+  Bytes after = 0;
+  std::uint64_t refaults = 0;  // file pages read again while it went on
+  std::string why;             // the error when it could not be done; empty otherwise
+};
+
 struct Snapshot {
   std::vector<CgroupAppeared> appeared;  // parents before children
   std::vector<CgroupId> vanished;        // children before parents
   std::vector<CgroupSample> samples;     // at most one for each cgroup
+  std::vector<ReclaimOutcome> reclaims;
 };
 
 }  // namespace memgov::core

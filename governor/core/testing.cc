@@ -19,7 +19,9 @@ void Join(Decisions from, Decisions* into) {
                   std::make_move_iterator(source.end()));
   };
   append(from.directives, into->directives);
+  append(from.reclaims, into->reclaims);
   append(from.wires, into->wires);
+  append(from.pressure_alarms, into->pressure_alarms);
   append(from.cadences, into->cadences);
   append(from.notes, into->notes);
   append(from.read_now, into->read_now);
@@ -51,6 +53,16 @@ std::string Serialised(const Decisions& decisions) {
         d.action);
     Put(out, d.reason);
     out << '\n';
+  }
+  for (const Reclaim& r : decisions.reclaims) {
+    out << "reclaim " << static_cast<std::uint64_t>(r.id) << ' ' << static_cast<std::uint32_t>(r.cgroup)
+        << ' ' << static_cast<std::uint32_t>(r.domain) << ' ' << NameOf(r.lever) << ' ' << r.bytes << ' '
+        << r.longest.count();
+    Put(out, r.reason);
+    out << '\n';
+  }
+  for (const SetPressureAlarm& a : decisions.pressure_alarms) {
+    out << "pressure_alarm " << static_cast<std::uint32_t>(a.cgroup) << ' ' << a.on << '\n';
   }
   for (const SetWire& w : decisions.wires) {
     out << "wire " << static_cast<std::uint32_t>(w.cgroup) << ' ' << w.at.value_or(-1) << ' ' << w.brake
@@ -130,13 +142,27 @@ void Node::Deliver(const Directive& directive, Bytes bytes) {
   Answer(directive, bytes);
 }
 
-CgroupSample Node::SampleOf(CgroupId id) const {
+void Node::Reclaimed(const Reclaim& request, Bytes bytes, std::uint64_t refaults) {
+  const Bytes before = cgroups_.at(request.cgroup).usage;
+  Charge(request.cgroup, -bytes);
+  changes_.reclaims.push_back({.id = request.id,
+                               .finished_at = now_,
+                               .before = before,
+                               .after = before - bytes,
+                               .refaults = refaults});
+}
+
+CgroupSample Node::SampleOf(CgroupId id, bool with_stat) const {
   const Cgroup& cgroup = cgroups_.at(id);
+  with_stat = with_stat || cgroup.stat_often;
   return {.id = id,
           .taken_at = now_,
           .usage = cgroup.usage,
           .limit = cgroup.limit,
           .memory_high = cgroup.memory_high,
+          .stat = with_stat ? cgroup.stat : std::nullopt,
+          .pressure = with_stat ? cgroup.pressure : std::nullopt,
+          .swap_left = cgroup.swap_left,
           .oom_kills = cgroup.oom_kills};
 }
 
@@ -152,7 +178,8 @@ Decisions Node::Tick(const std::vector<CgroupId>& read) {
   for (int round = 0; round < kMostRounds; ++round) {
     Snapshot snapshot = std::exchange(changes_, {});
     for (const CgroupId id : due) {
-      if (cgroups_.contains(id) && cgroups_.at(id).readable) snapshot.samples.push_back(SampleOf(id));
+      if (cgroups_.contains(id) && cgroups_.at(id).readable)
+        snapshot.samples.push_back(SampleOf(id, round > 0));
     }
     for (const CgroupSample& sample : snapshot.samples) last_read_[sample.id] = sample;
     const std::vector<ClientEvent> events = std::exchange(events_, {});
@@ -178,6 +205,7 @@ std::vector<std::string> Node::Lines(const Decisions& decisions) const {
       absl::StrAppend(&line, " c", static_cast<std::uint64_t>(*note.client), " ", note.action);
     } else {
       absl::StrAppend(&line, " ", PathOf(paths, note.domain));
+      if (note.cgroup) absl::StrAppend(&line, " ", PathOf(paths, *note.cgroup), " ", note.action);
     }
     if (note.bytes != 0) absl::StrAppend(&line, " ", TextOf(note.bytes));
     if (!note.text.empty()) absl::StrAppend(&line, ": ", note.text);

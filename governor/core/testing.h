@@ -45,6 +45,15 @@ class Node {
   void SetLimit(CgroupId id, std::optional<Bytes> limit) { cgroups_.at(id).limit = limit; }
   void SetUsage(CgroupId id, Bytes usage) { cgroups_.at(id).usage = usage; }
   void SetMemoryHigh(CgroupId id, std::optional<Bytes> high) { cgroups_.at(id).memory_high = high; }
+  // Is read by read_now, and with every reading once `often`.
+  void SetStat(CgroupId id, const MemoryStat& stat, bool often = false) {
+    cgroups_.at(id).stat = stat;
+    cgroups_.at(id).stat_often = often;
+  }
+  void SetPressure(CgroupId id, PressureTotals pressure) { cgroups_.at(id).pressure = pressure; }
+  void SetSwapLeft(CgroupId id, Bytes left) { cgroups_.at(id).swap_left = left; }
+  // The lever is done, and so many bytes have left the cgroup.
+  void Reclaimed(const Reclaim& request, Bytes bytes, std::uint64_t refaults = 0);
   // Usage of the cgroup and of all above it.
   void Charge(CgroupId id, Bytes bytes);
   // A cgroup that cannot be read gives no samples.
@@ -83,9 +92,13 @@ class Node {
     Bytes usage = 0;
     std::uint64_t oom_kills = 0;
     bool readable = true;
+    std::optional<MemoryStat> stat;
+    bool stat_often = false;
+    std::optional<PressureTotals> pressure;
+    std::optional<Bytes> swap_left;
   };
 
-  CgroupSample SampleOf(CgroupId id) const;
+  CgroupSample SampleOf(CgroupId id, bool with_stat) const;
 
   Engine engine_;
   Instant now_ = At(seconds(0));

@@ -5,9 +5,15 @@
 
 namespace memgov::core {
 
-double CgroupState::UsagePercent() const {
+double CgroupState::PressingPercent() const {
   if (!last || !limit || *limit <= 0) return 0;
-  return 100.0 * static_cast<double>(last->usage) / static_cast<double>(*limit);
+  return 100.0 * static_cast<double>(pressing) / static_cast<double>(*limit);
+}
+
+Bytes PressingOf(Bytes usage, const std::optional<MemoryStat>& stat, bool collects) {
+  if (!stat) return usage;
+  const Bytes lazily_freed = collects ? LazilyFreedBounds(*stat).at_least : 0;
+  return std::max<Bytes>(usage - std::max<Bytes>(stat->inactive_file - lazily_freed, 0), 0);
 }
 
 World::World() {
@@ -60,6 +66,7 @@ void World::Vanish(CgroupId id) {
   VisitUpwards(it->second.parent, [&clients](CgroupState& above) {
     for (const ClientId client : clients) above.clients.erase(client);
   });
+  lazy_.erase(id);
   cgroups_.erase(it);
 }
 
@@ -69,7 +76,19 @@ void World::ApplySample(const CgroupSample& sample, Changes* changes) {
   if (cgroup->last && sample.oom_kills > cgroup->last->oom_kills) {
     changes->oom_kills.push_back({sample.id, sample.oom_kills - cgroup->last->oom_kills});
   }
-  cgroup->forecast.Observe(sample.taken_at, sample.usage);
+  if (sample.stat) {
+    cgroup->stat = sample.stat;
+    cgroup->stat_at = sample.taken_at;
+    cgroup->lazily_freed = LazilyFreedBounds(*sample.stat);
+    if (collects_ && cgroup->lazily_freed.at_least >= ReclaimPace::kLeastWorthCollecting) {
+      lazy_.insert(cgroup->id);
+    } else {
+      lazy_.erase(cgroup->id);
+    }
+  }
+  cgroup->pressing = PressingOf(sample.usage, cgroup->stat, collects_);
+  cgroup->forecast.Observe(sample.taken_at, cgroup->pressing);
+  cgroup->stall.Observe(sample);
   cgroup->last = sample;
   cgroup->read_wanted_at.reset();
   cgroup->limit = sample.limit;
@@ -77,6 +96,23 @@ void World::ApplySample(const CgroupSample& sample, Changes* changes) {
     cgroup->limit = std::max<Bytes>(*cgroup->limit - policy_->node.reserve, 0);
   }
   changes->sampled.push_back(sample.id);
+}
+
+Bytes World::SwapLeftOf(const CgroupState& cgroup) const {
+  std::optional<Bytes> least;
+  for (const CgroupState* at = &cgroup; at != nullptr; at = Find(at->parent)) {
+    if (at->last && at->last->swap_left) {
+      least = std::min(least.value_or(*at->last->swap_left), *at->last->swap_left);
+    }
+    if (at->id == kNodeId) break;
+  }
+  return least.value_or(0);
+}
+
+bool World::IsBelow(const CgroupState& cgroup, const CgroupState& above) const {
+  const CgroupState* at = &cgroup;
+  while (at != nullptr && at->depth > above.depth) at = Find(at->parent);
+  return at == &above;
 }
 
 CgroupState* World::Find(CgroupId id) {

@@ -14,8 +14,11 @@
 #include "governor/core/client_event.h"
 #include "governor/core/detector.h"
 #include "governor/core/forecast.h"
+#include "governor/core/lazily_freed.h"
 #include "governor/core/policy.h"
+#include "governor/core/reclaim_pace.h"
 #include "governor/core/snapshot.h"
+#include "governor/core/stall.h"
 
 namespace memgov::core {
 
@@ -27,23 +30,39 @@ struct CgroupState {
   int depth = 0;
   const Rule* rule = nullptr;  // of the present policy
   std::optional<CgroupSample> last;
+  std::optional<MemoryStat> stat;         // the last one that was read
+  Instant stat_at;                        // when
+  Bytes pressing = 0;                     // see PressingOf
+  LazyBounds lazily_freed;                // as of stat
+  bool stat_wanted = false;               // before its level rises
   std::optional<Instant> read_wanted_at;  // a reading was asked for, and none has come since
   Forecast forecast;
   std::set<ClientId> clients;  // attached from here or from below
   int requests = 0;            // in flight to clients of this very cgroup
+  ReclaimPace reclaim;
 
   // Of limit domains only.
   std::optional<Bytes> limit;  // its own; the node's is MemTotal less the reserve
   Detector detector;
   Brake brake;
+  Stall stall;
+  bool stalls = false;  // it has been said
+  bool pressure_alarm = false;
   std::optional<Bytes> wire;  // v1: where the alarm stands
   Instant in_need_since;
   Instant settled_at;     // memory that was asked for had left by then: an older reading still counts it
   unsigned withheld = 0;  // what was said in this episode about a need that nobody was asked to meet, as bits
   Cadence cadence;
 
-  double UsagePercent() const;
+  // Pressing usage in percent of the limit.
+  double PressingPercent() const;
 };
+
+// The part of a cgroup's usage that can end in a kill: all but the page cache that the kernel takes back by
+// itself (inactive_file), as of the last stat. Any service that reads files fills its limit with cache and is
+// in no need. It is what kubelet calls the working set, but for lazily freed memory: that counts here where
+// `collects` says that we can collect it, and is left to the kernel where we cannot.
+Bytes PressingOf(Bytes usage, const std::optional<MemoryStat>& stat, bool collects);
 
 class World {
  public:
@@ -51,6 +70,8 @@ class World {
 
   // The policy must outlive the world or the next SetPolicy.
   void SetPolicy(const Policy* policy);
+  // Whether lazily freed memory can be collected on this node.
+  void SetCollects(bool collects) { collects_ = collects; }
 
   // Registers the client with its cgroup and all cgroups above; with none when the cgroup is not known. A
   // cgroup that vanishes takes its clients from those above.
@@ -71,6 +92,12 @@ class World {
   const CgroupState* Find(CgroupId id) const;
   const std::map<CgroupId, CgroupState>& cgroups() const { return cgroups_; }
 
+  // What may still go to swap when this cgroup's memory is full: the least that it and those above have left.
+  Bytes SwapLeftOf(const CgroupState& cgroup) const;
+  // Those whose last stat shows lazily freed memory that is worth collecting.
+  const std::set<CgroupId>& lazy() const { return lazy_; }
+  bool IsBelow(const CgroupState& cgroup, const CgroupState& above) const;
+
   // Calls `visit` with the cgroup and each one above it, the node last, as far as they are known.
   template <typename Visit>
   void VisitUpwards(CgroupId cgroup, Visit visit) {
@@ -86,6 +113,8 @@ class World {
   void ApplySample(const CgroupSample& sample, Changes* changes);
 
   const Policy* policy_ = nullptr;
+  bool collects_ = false;
+  std::set<CgroupId> lazy_;
   std::map<CgroupId, CgroupState> cgroups_;
 };
 

@@ -112,11 +112,11 @@ TEST_F(WorldTest, RulesFollowThePolicy) {
 }
 
 TEST_F(WorldTest, UsageIsInPercentOfTheLimitOrZeroWithoutOne) {
-  EXPECT_EQ(world_.Find(kA)->UsagePercent(), 0);
+  EXPECT_EQ(world_.Find(kA)->PressingPercent(), 0);
   world_.Apply({.samples = {{.id = kA, .taken_at = At(seconds(1)), .usage = 30 * kMiB, .limit = 40 * kMiB}}});
-  EXPECT_DOUBLE_EQ(world_.Find(kA)->UsagePercent(), 75);
+  EXPECT_DOUBLE_EQ(world_.Find(kA)->PressingPercent(), 75);
   world_.Apply({.samples = {{.id = kA, .taken_at = At(seconds(2)), .usage = 30 * kMiB, .limit = 0}}});
-  EXPECT_EQ(world_.Find(kA)->UsagePercent(), 0);
+  EXPECT_EQ(world_.Find(kA)->PressingPercent(), 0);
 }
 
 }  // namespace

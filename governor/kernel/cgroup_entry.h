@@ -42,6 +42,7 @@ struct CgroupTree::Entry {
   int repeats = 0;  // readings in a row that gave the same usage
   std::optional<core::Bytes> limit;
   std::optional<core::Bytes> memory_high;
+  std::optional<core::Bytes> swap_left;
   std::uint64_t oom_kills = 0;
   // A limit that has to be polled leaves no rest.
   bool AtRest() const { return !polls_knobs && usage_every >= kUsageEvery && repeats >= kRepeats; }

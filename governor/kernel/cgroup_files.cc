@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <initializer_list>
@@ -15,11 +16,17 @@ namespace {
 // memory.stat of a current kernel is below 2 KiB; a text that fills the buffer counts as cut off.
 constexpr std::size_t kBufferSize = 16 * 1024;
 
-constexpr std::array<const char*, 6> kV1Names = {
-    "memory.usage_in_bytes", "memory.limit_in_bytes", nullptr,
-    "memory.oom_control",    "memory.stat",           "memory.pressure"};
-constexpr std::array<const char*, 6> kV2Names = {"memory.current", "memory.max",  "memory.high",
-                                                 "memory.events",  "memory.stat", "memory.pressure"};
+constexpr std::array<const char*, 8> kV1Names = {"memory.usage_in_bytes",
+                                                 "memory.limit_in_bytes",
+                                                 nullptr,
+                                                 "memory.oom_control",
+                                                 "memory.stat",
+                                                 "memory.pressure",
+                                                 "memory.memsw.usage_in_bytes",
+                                                 "memory.memsw.limit_in_bytes"};
+constexpr std::array<const char*, 8> kV2Names = {"memory.current",      "memory.max",     "memory.high",
+                                                 "memory.events",       "memory.stat",    "memory.pressure",
+                                                 "memory.swap.current", "memory.swap.max"};
 
 // Opens the concatenation of `parts`, without an allocation.
 int OpenJoined(std::initializer_list<std::string_view> parts) {
@@ -96,6 +103,18 @@ Reading<Limit> CgroupFiles::OwnLimit(std::string_view path) {
 
 Reading<Limit> CgroupFiles::High(std::string_view path) {
   return ReadAs<Limit>(kHigh, path, true, ParseLimit);
+}
+
+std::optional<core::Bytes> CgroupFiles::SwapLeft(std::string_view path,
+                                                 std::optional<core::Bytes> memory_left) {
+  const Reading<Limit> limit = ReadAs<Limit>(kSwapLimit, path, false, ParseLimit);
+  if (!limit.value.has_value() || !limit.value->bytes.has_value()) return std::nullopt;
+  const Reading<core::Bytes> used = ReadAs<core::Bytes>(kSwap, path, false, ParseBytes);
+  if (!used.value.has_value()) return std::nullopt;
+  core::Bytes left = *limit.value->bytes - *used.value;
+  if (layout_->memory_version == MemoryVersion::kV1)
+    left -= std::max<core::Bytes>(memory_left.value_or(0), 0);
+  return std::max<core::Bytes>(left, 0);
 }
 
 Reading<std::uint64_t> CgroupFiles::OomKills(std::string_view path) {

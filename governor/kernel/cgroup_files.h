@@ -48,6 +48,9 @@ class CgroupFiles {
   Reading<core::Bytes> Usage(std::string_view path);
   Reading<Limit> OwnLimit(std::string_view path);
   Reading<Limit> High(std::string_view path);  // v1: always absent
+  // What is left of its swap allowance; v1 (memory and swap together) subtracts what memory may still take.
+  // Absent without a bound of its own, and where swap is not accounted.
+  std::optional<core::Bytes> SwapLeft(std::string_view path, std::optional<core::Bytes> memory_left);
   Reading<std::uint64_t> OomKills(std::string_view path);
   // `keep`: the file will be read again soon, so keep it open. Otherwise it is closed after the reading.
   Reading<core::MemoryStat> Stat(std::string_view path, bool keep);
@@ -56,7 +59,7 @@ class CgroupFiles {
   void CloseAll();
 
  private:
-  enum File : std::size_t { kUsage, kLimit, kHigh, kEvents, kStat, kPressure, kFileCount };
+  enum File : std::size_t { kUsage, kLimit, kHigh, kEvents, kStat, kPressure, kSwap, kSwapLimit, kFileCount };
 
   template <typename T, typename Parser>
   Reading<T> ReadAs(File file, std::string_view path, bool keep, Parser parse);

@@ -173,6 +173,7 @@ bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, bool only_n
                             .memory_high = entry.memory_high,
                             .stat = std::nullopt,
                             .pressure = std::nullopt,
+                            .swap_left = node_has_swap_ ? entry.swap_left : 0,
                             .oom_kills = entry.oom_kills};
   if (with_stat) {
     const bool keep = entry.stat_every < kKeepStatBelow;
@@ -203,6 +204,11 @@ void CgroupTree::ReadSlowParts(Entry& entry, Instant now, bool with_stat, bool u
     }
     if (const auto high = entry.files.High(entry.path); high.value.has_value()) {
       entry.memory_high = high.value->bytes;
+    }
+    // Without swap in the machine no allowance matters, and most machines with containers have none.
+    if (node_has_swap_) {
+      entry.swap_left = entry.files.SwapLeft(
+          entry.path, entry.limit ? std::optional(*entry.limit - entry.usage) : std::nullopt);
     }
   }
   if (due || usage_changed) {

@@ -68,6 +68,9 @@ class CgroupTree {
   // Sample() for all that are due at `now`, or within kCoalesce after it.
   void CollectDue(core::Instant now, core::Snapshot* out);
 
+  // Whether the machine has swap at all; without, the files that bound it are not read.
+  void SetNodeHasSwap(bool has_swap) { node_has_swap_ = has_swap; }
+
   // When CollectDue has something to do next; absent while no cgroup is tracked.
   std::optional<core::Instant> NextDue() const;
 
@@ -131,6 +134,7 @@ class CgroupTree {
   absl::flat_hash_map<int, core::CgroupId> by_knob_watch_;
   std::set<Due> due_;
   std::uint32_t next_id_ = 1;
+  bool node_has_swap_ = false;
   bool rescan_needed_ = true;
 
   // Of the scan under way, or the last one.

@@ -40,6 +40,7 @@ std::optional<core::CgroupSample> NodeSampler::Sample(core::Instant now) {
   sample.taken_at = now;
   sample.usage = std::max<core::Bytes>(0, info->total - info->available);
   sample.limit = info->total;
+  sample.swap_left = info->swap_free;
   if (const auto pressure = Read(pressure_path_, &pressure_, &buffer); pressure.has_value()) {
     sample.pressure = ParsePressure(*pressure);
   }

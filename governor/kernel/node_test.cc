@@ -17,7 +17,7 @@ class NodeTest : public testing::Test {
 };
 
 TEST_F(NodeTest, UsageIsTotalLessAvailable) {
-  WriteFile(meminfo_, "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 400 kB\n");
+  WriteFile(meminfo_, "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 400 kB\nSwapFree: 7 kB\n");
   NodeSampler node(meminfo_, pressure_);
   auto sample = node.Sample(kNow);
   ASSERT_TRUE(sample.has_value());
@@ -25,16 +25,17 @@ TEST_F(NodeTest, UsageIsTotalLessAvailable) {
   EXPECT_EQ(sample->taken_at, kNow);
   EXPECT_EQ(sample->usage, 600 * core::kKiB);
   EXPECT_EQ(sample->limit, 1000 * core::kKiB);
+  EXPECT_EQ(sample->swap_left, 7 * core::kKiB);
   EXPECT_FALSE(sample->pressure.has_value());
 
-  WriteFile(meminfo_, "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 100 kB\n");
+  WriteFile(meminfo_, "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 100 kB\nSwapFree: 7 kB\n");
   sample = node.Sample(kNow);
   ASSERT_TRUE(sample.has_value());
   EXPECT_EQ(sample->usage, 900 * core::kKiB);
 }
 
 TEST_F(NodeTest, MoreAvailableThanThereIsMeansNoUsage) {
-  WriteFile(meminfo_, "MemTotal: 1000 kB\nMemAvailable: 1001 kB\n");
+  WriteFile(meminfo_, "MemTotal: 1000 kB\nMemAvailable: 1001 kB\nSwapFree: 7 kB\n");
   EXPECT_EQ(NodeSampler(meminfo_, pressure_).Sample(kNow)->usage, 0);
 }
 

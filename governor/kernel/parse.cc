@@ -1,5 +1,6 @@
 #include "governor/kernel/parse.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
@@ -39,11 +40,12 @@ std::optional<std::string_view> TakeLine(std::string_view* text) {
 struct Wanted {
   std::string_view name;
   std::optional<std::uint64_t> value;
+  bool may_lack = false;  // older kernels have no such line
 };
 
-// Fills the values of `wanted`; false when one has no well-formed line, or when the last line was cut off.
+// Fills the values of `wanted`; false when one lacks its line or has a malformed one, or when the last line
+// was cut off.
 bool ReadFlatKeyed(std::string_view text, std::span<Wanted> wanted) {
-  std::size_t missing = wanted.size();
   while (!text.empty()) {
     const auto line = TakeLine(&text);
     if (!line.has_value()) return false;
@@ -55,11 +57,11 @@ bool ReadFlatKeyed(std::string_view text, std::span<Wanted> wanted) {
       if (field.value.has_value()) return false;  // twice: not the kernel's writing
       field.value = ParseNumber(line->substr(space + 1));
       if (!field.value.has_value()) return false;
-      --missing;
       break;
     }
   }
-  return missing == 0;
+  return std::all_of(wanted.begin(), wanted.end(),
+                     [](const Wanted& field) { return field.value.has_value() || field.may_lack; });
 }
 
 // "some avg10=0.00 avg60=0.00 avg300=0.00 total=123" -> 123.
@@ -103,7 +105,7 @@ std::optional<Limit> ParseLimit(std::string_view text) {
 }
 
 std::optional<core::MemoryStat> ParseMemoryStat(MemoryVersion version, std::string_view text) {
-  constexpr std::size_t kFields = 9;
+  constexpr std::size_t kFields = 11;
   using Fields = std::array<Wanted, kFields>;
   Fields fields = version == MemoryVersion::kV1 ? Fields{{{"total_rss", {}},
                                                           {"total_cache", {}},
@@ -113,7 +115,9 @@ std::optional<core::MemoryStat> ParseMemoryStat(MemoryVersion version, std::stri
                                                           {"total_inactive_file", {}},
                                                           {"total_active_file", {}},
                                                           {"total_unevictable", {}},
-                                                          {"total_pgmajfault", {}}}}
+                                                          {"total_slab", {}, true},
+                                                          {"total_pgmajfault", {}},
+                                                          {"total_workingset_refault_file", {}, true}}}
                                                 : Fields{{{"anon", {}},
                                                           {"file", {}},
                                                           {"shmem", {}},
@@ -122,18 +126,28 @@ std::optional<core::MemoryStat> ParseMemoryStat(MemoryVersion version, std::stri
                                                           {"inactive_file", {}},
                                                           {"active_file", {}},
                                                           {"unevictable", {}},
-                                                          {"pgmajfault", {}}}};
+                                                          {"slab", {}, true},
+                                                          {"pgmajfault", {}},
+                                                          {"workingset_refault_file", {}, true}}};
   if (!ReadFlatKeyed(text, fields)) return std::nullopt;
   core::MemoryStat stat;
-  const std::array<core::Bytes*, kFields - 1> bytes = {
-      &stat.anon,        &stat.file,          &stat.shmem,       &stat.inactive_anon,
-      &stat.active_anon, &stat.inactive_file, &stat.active_file, &stat.unevictable};
+  constexpr std::size_t kSlab = 8;
+  constexpr std::size_t kFaults = 9;
+  constexpr std::size_t kRefaults = 10;
+  const std::array<core::Bytes*, kSlab> bytes = {&stat.anon,          &stat.file,        &stat.shmem,
+                                                 &stat.inactive_anon, &stat.active_anon, &stat.inactive_file,
+                                                 &stat.active_file,   &stat.unevictable};
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     const auto value = ToBytes(*fields[i].value);
     if (!value.has_value()) return std::nullopt;
     *bytes[i] = *value;
   }
-  stat.pgmajfault = *fields.back().value;
+  if (fields[kSlab].value.has_value()) {
+    stat.slab = ToBytes(*fields[kSlab].value);
+    if (!stat.slab.has_value()) return std::nullopt;
+  }
+  stat.pgmajfault = *fields[kFaults].value;
+  stat.workingset_refault_file = fields[kRefaults].value;
   return stat;
 }
 
@@ -154,20 +168,18 @@ std::optional<core::PressureTotals> ParsePressure(std::string_view text) {
 }
 
 std::optional<MemInfo> ParseMemInfo(std::string_view text) {
-  std::optional<core::Bytes> total;
-  std::optional<core::Bytes> available;
-  while (!total.has_value() || !available.has_value()) {
+  constexpr std::array<std::string_view, 3> kNames = {"MemTotal:", "MemAvailable:", "SwapFree:"};
+  std::array<std::optional<core::Bytes>, kNames.size()> values;
+  while (std::any_of(values.begin(), values.end(), [](const auto& value) { return !value.has_value(); })) {
     const auto line = TakeLine(&text);
     if (!line.has_value()) return std::nullopt;
-    if (line->starts_with("MemTotal:")) {
-      total = ParseKilobytes(*line, "MemTotal:");
-      if (!total.has_value()) return std::nullopt;
-    } else if (line->starts_with("MemAvailable:")) {
-      available = ParseKilobytes(*line, "MemAvailable:");
-      if (!available.has_value()) return std::nullopt;
+    for (std::size_t i = 0; i < kNames.size(); ++i) {
+      if (!line->starts_with(kNames[i])) continue;
+      values[i] = ParseKilobytes(*line, kNames[i]);
+      if (!values[i].has_value()) return std::nullopt;
     }
   }
-  return MemInfo{.total = *total, .available = *available};
+  return MemInfo{.total = *values[0], .available = *values[1], .swap_free = *values[2]};
 }
 
 }  // namespace memgov::kernel

@@ -41,6 +41,7 @@ std::optional<core::PressureTotals> ParsePressure(std::string_view text);
 struct MemInfo {
   core::Bytes total = 0;
   core::Bytes available = 0;
+  core::Bytes swap_free = 0;
 };
 std::optional<MemInfo> ParseMemInfo(std::string_view text);
 

@@ -54,6 +54,23 @@ TEST_P(ParseMemoryStatTest, TakesTheHierarchicalFields) {
   EXPECT_EQ(stat->active_file, 7 * kMiB);
   EXPECT_EQ(stat->unevictable, 8 * kMiB);
   EXPECT_EQ(stat->pgmajfault, 9U);
+  EXPECT_EQ(stat->workingset_refault_file, 10U);
+  EXPECT_EQ(stat->slab, GetParam() == MemoryVersion::kV1 ? std::nullopt : std::optional(11 * kMiB));
+}
+
+TEST_P(ParseMemoryStatTest, AnOlderKernelLacksWhatCameLater) {
+  std::string text = StatText(GetParam());
+  for (const std::string_view line : {"workingset_refault_file 10\n", "slab 11534336\n"}) {
+    const std::size_t at = text.find(line);
+    if (at == std::string::npos) continue;
+    const std::size_t start = text.rfind('\n', at) + 1;
+    text.erase(start, at + line.size() - start);
+  }
+  const auto stat = ParseMemoryStat(GetParam(), text);
+  ASSERT_TRUE(stat.has_value());
+  EXPECT_EQ(stat->workingset_refault_file, std::nullopt);
+  EXPECT_EQ(stat->slab, std::nullopt);
+  EXPECT_EQ(stat->pgmajfault, 9U);
 }
 
 TEST_P(ParseMemoryStatTest, RefusesTextThatWasCutOffAnywhere) {
@@ -119,18 +136,23 @@ TEST(ParsePressureTest, RefusesOtherText) {
 
 TEST(ParseMemInfoTest, IsInBytes) {
   const auto info = ParseMemInfo(
-      "MemTotal:       24684084 kB\nMemFree: 1 kB\nMemAvailable:   24281236 kB\nBuffers: 1 kB\n");
+      "MemTotal:       24684084 kB\nMemFree: 1 kB\nMemAvailable:   24281236 kB\nBuffers: 1 kB\nSwapFree: 3 "
+      "kB\n");
   ASSERT_TRUE(info.has_value());
   EXPECT_EQ(info->total, 24684084 * core::kKiB);
   EXPECT_EQ(info->available, 24281236 * core::kKiB);
+  EXPECT_EQ(info->swap_free, 3 * core::kKiB);
 }
 
 TEST(ParseMemInfoTest, RefusesOtherText) {
   for (const char* text :
-       {"", "MemTotal: 1 kB\n", "MemAvailable: 1 kB\n", "MemTotal: 1 kB\nMemAvailable: 1 kB",
-        "MemTotal: 1\nMemAvailable: 1 kB\n", "MemTotal: x kB\nMemAvailable: 1 kB\n",
-        "MemTotal: kB\nMemAvailable: 1 kB\n", "MemTotal:   kB\nMemAvailable: 1 kB\n",
-        "MemTotal: 9223372036854775807 kB\nMemAvailable: 1 kB\n"}) {
+       {"", "MemTotal: 1 kB\n", "MemTotal: 1 kB\nMemAvailable: 1 kB\n",
+        "MemAvailable: 1 kB\nSwapFree: 1 kB\n", "MemTotal: 1 kB\nMemAvailable: 1 kB\nSwapFree: 1 kB",
+        "MemTotal: 1\nMemAvailable: 1 kB\nSwapFree: 1 kB\n",
+        "MemTotal: x kB\nMemAvailable: 1 kB\nSwapFree: 1 kB\n",
+        "MemTotal: kB\nMemAvailable: 1 kB\nSwapFree: 1 kB\n",
+        "MemTotal:   kB\nMemAvailable: 1 kB\nSwapFree: 1 kB\n",
+        "MemTotal: 9223372036854775807 kB\nMemAvailable: 1 kB\nSwapFree: 1 kB\n"}) {
     EXPECT_FALSE(ParseMemInfo(text).has_value()) << text;
   }
 }

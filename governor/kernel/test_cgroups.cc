@@ -68,7 +68,8 @@ std::string StatText(MemoryVersion version) {
     value += core::kMiB;
     absl::StrAppend(&text, prefix, name, " ", value, "\n");
   }
-  absl::StrAppend(&text, prefix, "pgmajfault 9\n");
+  if (!v1) absl::StrAppend(&text, "slab ", 11 * core::kMiB, "\n");
+  absl::StrAppend(&text, prefix, "workingset_refault_file 10\n", prefix, "pgmajfault 9\n");
   return text;
 }
 

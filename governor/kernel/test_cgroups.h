@@ -19,7 +19,8 @@ namespace memgov::kernel {
 std::string ReadFile(const std::string& file);
 void WriteFile(const std::string& file, std::string_view text);
 
-// A memory.stat with recognisable numbers: anon 1 MiB, file 2 MiB, shmem 3 MiB, ... pgmajfault 9.
+// A memory.stat with recognisable numbers: anon 1 MiB, file 2 MiB, shmem 3 MiB, ... pgmajfault 9, refaults
+// 10, and on v2 slab 11 MiB.
 std::string StatText(MemoryVersion version);
 
 // A directory of plain files with the kernel's names, removed at the end.
