@@ -55,6 +55,8 @@ void ExpectSame(const core::Rule& left, const core::Rule& right) {
   EXPECT_EQ(left.wake.time_to_limit, right.wake.time_to_limit);
   EXPECT_EQ(left.critical.usage_percent, right.critical.usage_percent);
   EXPECT_EQ(left.critical.time_to_limit, right.critical.time_to_limit);
+  EXPECT_EQ(left.wake.stall_percent, right.wake.stall_percent);
+  EXPECT_EQ(left.critical.stall_percent, right.critical.stall_percent);
   EXPECT_EQ(left.relax_percent, right.relax_percent);
   EXPECT_EQ(left.brake.enabled, right.brake.enabled);
   EXPECT_EQ(left.brake.at_percent, right.brake.at_percent);
@@ -177,8 +179,11 @@ TEST(RelaxAndBrake, FollowWakeUnlessWritten) {
 }
 
 TEST(Never, SwitchesAThresholdOff) {
-  const core::Rule rule =
-      MustParseRule("wake: {usage: 75%, timeToLimit: never}, critical: {usage: never, timeToLimit: never}");
+  const core::Rule rule = MustParseRule(
+      "wake: {usage: 75%, timeToLimit: never, stall: never}, "
+      "critical: {usage: never, timeToLimit: never, stall: 60%}");
+  EXPECT_EQ(rule.wake.stall_percent, std::nullopt);
+  EXPECT_THAT(rule.critical.stall_percent, Optional(60));
   EXPECT_THAT(rule.wake.usage_percent, Optional(75));
   EXPECT_EQ(rule.wake.time_to_limit, std::nullopt);
   EXPECT_EQ(rule.critical.usage_percent, std::nullopt);

@@ -153,8 +153,10 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{
             "rules: [{name: a, wake: {timeToLimit: 10ms}, critical: {timeToLimit: 10ms}}]",
             "p.yaml:3:70: rules[0].critical.timeToLimit: 10ms must be below wake.timeToLimit, which is 10ms"},
-        Mistake{"rules: [{name: a, wake: {usage: never, timeToLimit: never}}]",
-                "p.yaml:3:53: rules[0].wake: usage and timeToLimit are both never, so this rule never acts"},
+        Mistake{"rules: [{name: a, wake: {usage: never, timeToLimit: never, stall: never}}]",
+                "p.yaml:3:53: rules[0].wake: every part is never, so this rule never acts"},
+        Mistake{"rules: [{name: a, wake: {stall: 50%}}]",
+                "p.yaml:3:35: rules[0].wake.stall: 50% must be below critical.stall, which is 40% by default"},
         Mistake{"rules: [{name: a, pace: {longestStall: 3s}}]",
                 "p.yaml:3:40: rules[0].pace.longestStall: 3s must be at most pace.deadline, which is 2s by "
                 "default"},

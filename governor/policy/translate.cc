@@ -38,6 +38,8 @@ core::ActionKind ToCore(int action) {
       return core::ActionKind::kCollect;
     case v1::Rule::ACTION_SHED:
       return core::ActionKind::kShed;
+    case v1::Rule::ACTION_RECLAIM:
+      return core::ActionKind::kReclaim;
     default:
       return core::ActionKind::kRelease;
   }
@@ -48,12 +50,14 @@ void TranslateThresholds(const v1::Rule& file, core::Rule& rule) {
   const v1::Rule::Wake& wake = file.wake();
   if (wake.has_usage_percent()) rule.wake.usage_percent = PercentOrNever(wake.usage_percent());
   if (wake.has_time_to_limit_ns()) rule.wake.time_to_limit = DurationOrNever(wake.time_to_limit_ns());
+  if (wake.has_stall_percent()) rule.wake.stall_percent = PercentOrNever(wake.stall_percent());
 
   const v1::Rule::Critical& critical = file.critical();
   if (critical.has_usage_percent()) rule.critical.usage_percent = PercentOrNever(critical.usage_percent());
   if (critical.has_time_to_limit_ns()) {
     rule.critical.time_to_limit = DurationOrNever(critical.time_to_limit_ns());
   }
+  if (critical.has_stall_percent()) rule.critical.stall_percent = PercentOrNever(critical.stall_percent());
 
   if (rule.wake.usage_percent) {
     rule.relax_percent = *rule.wake.usage_percent - kRelaxBelowWake;
@@ -123,10 +127,11 @@ class RuleChecks {
 
     const Setting wake_time = Time("wake", file_.wake(), "timeToLimit", rule_.wake.time_to_limit);
     MustBeBelow(Time("critical", file_.critical(), "timeToLimit", rule_.critical.time_to_limit), wake_time);
-    if (wake.valid && wake_time.valid && !wake.value && !wake_time.value) {
-      errors_.Add(
-          wake_time.written->at,
-          fmt::format("{}wake: usage and timeToLimit are both never, so this rule never acts", place_));
+    const Setting stall = Percent("wake", file_.wake(), "stall", rule_.wake.stall_percent);
+    MustBeBelow(stall, Percent("critical", file_.critical(), "stall", rule_.critical.stall_percent));
+    if (wake.valid && wake_time.valid && stall.valid && !wake.value && !wake_time.value && !stall.value) {
+      errors_.Add(wake_time.written->at,
+                  fmt::format("{}wake: every part is never, so this rule never acts", place_));
     }
 
     const Setting deadline = Time("pace", file_.pace(), "deadline", rule_.pace.deadline);
