@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -53,5 +54,8 @@ class PinnedProcess {
 // Resident anonymous memory in bytes, lazily freed pages included, from "statm" in `directory` (/proc/PID):
 // what a process can hold of them at most, for a few microseconds. NotFound when it is gone.
 absl::StatusOr<core::Bytes> ReadAnonymousMemory(int directory);
+
+// The same by pid, which may be another process's by now: good for an order to look at them in.
+absl::StatusOr<core::Bytes> GuessAnonymousMemory(pid_t pid);
 
 }  // namespace memgov::kernel

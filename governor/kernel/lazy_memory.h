@@ -30,6 +30,7 @@ struct LazyRange {
   core::Bytes length = 0;
   core::Bytes lazy = 0;
   core::Bytes anon = 0;  // resident, `lazy` included
+  core::Bytes huge = 0;  // of `anon`, in huge pages
   bool operator==(const LazyRange&) const = default;
 };
 
@@ -66,6 +67,8 @@ class SmapsParser {
   LazyRange mapping_;
   std::optional<core::Bytes> lazy_;
   std::optional<core::Bytes> anon_;
+  std::optional<core::Bytes> huge_;
+  std::optional<core::Bytes> locked_;
   LazyMap map_;
 };
 

@@ -14,7 +14,6 @@
 #include "governor/kernel/unique_fd.h"
 
 namespace memgov::kernel {
-namespace {
 
 bool HasEffectiveCapability(unsigned capability) {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
@@ -22,8 +21,6 @@ bool HasEffectiveCapability(unsigned capability) {
   if (::syscall(SYS_capget, &header, data) != 0) return false;
   return (data[capability / 32].effective & (1u << (capability % 32))) != 0;
 }
-
-}  // namespace
 
 absl::Status OomScoreAdjust(int score) {
   constexpr char kPath[] = "/proc/self/oom_score_adj";

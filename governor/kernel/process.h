@@ -22,4 +22,7 @@ absl::Status LockMemory();
 // Raises the soft limit of open files to the hard one; the limit that now holds.
 absl::StatusOr<std::size_t> RaiseFileLimit();
 
+// Whether we have a capability (CAP_... of linux/capability.h) in effect, in our user namespace.
+bool HasEffectiveCapability(unsigned capability);
+
 }  // namespace memgov::kernel
