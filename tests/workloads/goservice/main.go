@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ type settings struct {
 	keep      percent
 	scattered bool
 	memgov    bool
+	freed     bool
 }
 
 func main() {
@@ -55,6 +57,8 @@ func parse() settings {
 	flag.Var(&set.keep, "keep", "share of the data that stays")
 	flag.Func("pattern", "which data stays: runs (default) or scattered", pattern.set)
 	flag.Func("memgov", "attach to the governor: auto (default) or off", client.set)
+	flag.BoolVar(&set.freed, "freed", false, "collect and free the dropped data before \"ready\"; with\n"+
+		"GODEBUG=madvdontneed=0, as Go 1.12 to 1.15 did, its pages are then lazily freed")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fatal(fmt.Errorf("unexpected argument %q", flag.Arg(0)))
@@ -72,6 +76,9 @@ func serve(set settings) uint64 {
 	data.grow(uint64(set.grow))
 	grown := residentBytes()
 	data.drop(float64(set.keep), set.scattered)
+	if set.freed {
+		debug.FreeOSMemory()
+	}
 	say(map[string]any{"ready": true, "rss_mib": mib(residentBytes()), "grown_mib": mib(grown),
 		"live_mib": mib(data.bytes), "pid": os.Getpid()})
 
