@@ -65,6 +65,7 @@ absl::Status Daemon::StartRooms() {
   if (v2 && guard_ && !options_.observe) {
     brake_ = std::make_unique<kernel::BrakeKnob>(layout_, options_.state_dir + "/brake.state", io_);
   }
+  StartReclaimer();
   session::SessionServer::Options session_options;
   session_options.version = "memgovd " MEMGOV_VERSION;
   session_options.now = [this] { return clock_.Now(); };
@@ -231,6 +232,7 @@ void Daemon::Dispatch(const core::Decisions& decisions) {
   for (const core::Directive& directive : decisions.directives) {
     sessions_->Send(directive, core::TextOf(directive.reason));
   }
+  for (const core::Reclaim& request : decisions.reclaims) StartReclaim(request);
   for (const core::SetWire& wire : decisions.wires) ApplyWire(wire);
   for (const core::SetCadence& cadence : decisions.cadences) tree_.SetCadence(cadence);
   for (const core::Note& note : decisions.notes) WriteNote(note);

@@ -28,6 +28,7 @@
 #include "governor/kernel/clock.h"
 #include "governor/kernel/guard.h"
 #include "governor/kernel/node.h"
+#include "governor/kernel/reclaimer.h"
 #include "governor/session/server.h"
 
 namespace memgov {
@@ -84,6 +85,8 @@ class Daemon {
   void Scan(core::Instant now, core::Snapshot* snapshot);
   void Dispatch(const core::Decisions& decisions);
   void ApplyWire(const core::SetWire& wire);
+  void StartReclaimer();
+  void StartReclaim(const core::Reclaim& request);
   void WriteNote(const core::Note& note);
 
   // Clients, on the control thread.
@@ -113,6 +116,7 @@ class Daemon {
   kernel::CgroupTree tree_;
   kernel::Alarms alarms_;
   std::unique_ptr<kernel::BrakeKnob> brake_;  // v2, outside of observe mode
+  std::unique_ptr<kernel::Reclaimer> reclaimer_;  // outside of observe mode
   std::unique_ptr<session::SessionServer> sessions_;
   std::unique_ptr<identity::Acceptor> acceptor_;
 

@@ -34,6 +34,8 @@ std::string SentenceOf(const core::Note& note, const std::string& domain, const 
       return fmt::format("{} did not answer {}{}: {}", who, note.action, took, note.text);
     case core::NoteKind::kWithheld:
       return fmt::format("{} lacks {}: {}", domain, bytes, note.text);
+    case core::NoteKind::kStalled:
+      return note.text + fmt::format(" (usage {})", usage);
     case core::NoteKind::kBrakeArmed:
       return fmt::format("{} brake armed at {}: {}", domain, bytes, note.text);
     case core::NoteKind::kBraking:
@@ -50,7 +52,7 @@ std::string SentenceOf(const core::Note& note, const std::string& domain, const 
 
 void Daemon::WriteNote(const core::Note& note) {
   const std::string domain = tree_.PathOf(note.domain);
-  std::string who;
+  std::string who = "the kernel";  // for what is collected without a client
   EventLine line(note.at, core::NameOf(note.kind));
   line.Add("domain", domain);
   if (note.cgroup) line.Add("cgroup", tree_.PathOf(*note.cgroup));

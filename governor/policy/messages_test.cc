@@ -80,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "p.yaml:3:25: rules[0].mode: \"unspecified\" is not one of: observe, enforce"},
         Mistake{"rules: [{name: a, actions: [release, setSoftLimit]}]",
                 "p.yaml:3:38: rules[0].actions[1]: \"setSoftLimit\" is not one of: set_release_mode, "
-                "set_soft_limit, release, collect, shed (did you mean \"set_soft_limit\"?)"},
+                "set_soft_limit, release, collect, shed, reclaim (did you mean \"set_soft_limit\"?)"},
         Mistake{"rules: [{name: a, actions: [shed, shed]}]",
                 "p.yaml:3:35: rules[0].actions[1]: \"shed\" is listed twice"},
         Mistake{"rules: [{name: a, brake: {enabled: no}}]",
@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"rules: [{name: a, wake: {usage: never, timeToLimit: never, stall: never}}]",
                 "p.yaml:3:53: rules[0].wake: every part is never, so this rule never acts"},
         Mistake{"rules: [{name: a, wake: {stall: 50%}}]",
-                "p.yaml:3:35: rules[0].wake.stall: 50% must be below critical.stall, which is 40% by default"},
+                "p.yaml:3:33: rules[0].wake.stall: 50% must be below critical.stall, which is 40% by default"},
         Mistake{"rules: [{name: a, pace: {longestStall: 3s}}]",
                 "p.yaml:3:40: rules[0].pace.longestStall: 3s must be at most pace.deadline, which is 2s by "
                 "default"},
@@ -220,7 +220,7 @@ p.yaml:9:19: rules[0].wake.usage: "85" has no unit (did you mean "85%"?)
 p.yaml:12:17: rules[0].pace.cooldown: "1ms" is out of range: 100ms to 1h
 p.yaml:13:7: rules[0].pace: duplicate key "cooldown", first on line 12
 p.yaml:14:11: rules[1].name: "web" is the name of rules[0] too
-p.yaml:16:24: rules[1].actions[1]: "relese" is not one of: set_release_mode, set_soft_limit, release, collect, shed (did you mean "release"?)
+p.yaml:16:24: rules[1].actions[1]: "relese" is not one of: set_release_mode, set_soft_limit, release, collect, shed, reclaim (did you mean "release"?)
 p.yaml:17:23: rules[1].critical.usage: 60% must be above wake.usage, which is 85% by default
 p.yaml:18:5: rules[1]: unknown key "brakes" (did you mean "brake"?)
 p.yaml:19:5: rules[2]: "name" is missing)");

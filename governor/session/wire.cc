@@ -229,6 +229,8 @@ const char* SignalToWire(core::Signal signal) {
       return "usage";
     case core::Signal::kTimeToLimit:
       return "time_to_limit";
+    case core::Signal::kStall:
+      return "stall";
   }
   return "";
 }

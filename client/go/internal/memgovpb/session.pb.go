@@ -927,7 +927,7 @@ func (x *Welcome) GetGovernor() string {
 type Reason struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`           // name of the policy's rule
-	Signal        string                 `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`       // "usage", "time_to_limit", "pressure"
+	Signal        string                 `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`       // "usage", "time_to_limit", "stall"
 	Observed      float64                `protobuf:"fixed64,3,opt,name=observed,proto3" json:"observed,omitempty"` // in the unit of the signal: percent of the limit, seconds, percent of time
 	Threshold     float64                `protobuf:"fixed64,4,opt,name=threshold,proto3" json:"threshold,omitempty"`
 	HeldMs        uint64                 `protobuf:"varint,5,opt,name=held_ms,json=heldMs,proto3" json:"held_ms,omitempty"` // for how long the threshold had been crossed
