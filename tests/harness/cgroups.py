@@ -15,7 +15,7 @@ import time
 
 PREFIX = "memgov-"
 _UNLIMITED_V1 = 2**60  # v1 shows "no limit" as 2**63 less a page
-_LAUNCHER = 'echo 0 > "$0" && exec "$@"'
+_LAUNCHER = 'echo 0 > "$0" && { [ -z "$1" ] || echo 0 > "$1"; } && shift && exec "$@"'
 
 
 class CgroupError(RuntimeError):
@@ -79,6 +79,8 @@ class Cgroup:
         self.hierarchy = hierarchy
         self.name = name
         self.path = hierarchy.mount / name.lstrip("/")
+        # Hybrid: the same path in the v2 tree, where the pressure of its tasks is counted. runc does so, too.
+        self.mirror = hierarchy.unified / name.lstrip("/") if hierarchy.hybrid and hierarchy.unified else None
         self._children: list[Cgroup] = []
 
     @classmethod
@@ -96,6 +98,11 @@ class Cgroup:
                 raise CgroupError(f"cannot create {group.path}: {error.strerror}; "
                                   "run as root on a host whose cgroups are writable, or try --vm") from error
             raise
+        if group.mirror:
+            try:
+                group.mirror.mkdir(exist_ok=True)
+            except OSError:
+                group.mirror = None  # pressure is then not told
         if limit is not None:
             group.set_limit(limit)
         return group
@@ -167,7 +174,8 @@ class Cgroup:
 
     def wrap(self, argv: list[str]) -> list[str]:
         """A command that enters this cgroup and then becomes `argv`, so that all it allocates is charged here."""
-        return ["/bin/sh", "-c", _LAUNCHER, str(self.path / "cgroup.procs"), *argv]
+        mirror = str(self.mirror / "cgroup.procs") if self.mirror else ""
+        return ["/bin/sh", "-c", _LAUNCHER, str(self.path / "cgroup.procs"), mirror, *argv]
 
     def kill(self) -> None:
         """SIGKILL to every process in here and below, by pid."""
@@ -185,7 +193,7 @@ class Cgroup:
     def remove(self, timeout: float = 20.0) -> None:
         """Kills what is left and removes the subtree; waits for dying processes to leave. Idempotent."""
         deadline = time.monotonic() + timeout
-        while self.path.exists():
+        while self.path.exists() or (self.mirror and self.mirror.exists()):
             self.kill()
             for directory in self._directories():
                 try:
@@ -193,16 +201,15 @@ class Cgroup:
                 except OSError as error:
                     if error.errno not in (errno.EBUSY, errno.ENOENT, errno.ENOTEMPTY):
                         raise
-            if not self.path.exists():
-                break
             if time.monotonic() > deadline:
-                raise CgroupError(f"cannot remove {self.path}: still busy after {timeout:.0f} s, pids {self.procs()}")
+                raise CgroupError(f"cannot remove {self.path}: still busy after {timeout:.0f} s")
             time.sleep(0.02)
         self._children.clear()
 
     def _directories(self) -> list[pathlib.Path]:
-        """This cgroup and all below it, the deepest first."""
-        return [pathlib.Path(directory) for directory, _, _ in os.walk(self.path, topdown=False)]
+        """This cgroup and all below it, the deepest first; then their mirrors."""
+        trees = [self.path, self.mirror] if self.mirror else [self.path]
+        return [pathlib.Path(directory) for tree in trees for directory, _, _ in os.walk(tree, topdown=False)]
 
     def _read(self, name: str) -> str:
         return (self.path / name).read_text()
