@@ -1,8 +1,8 @@
-// A tenant that runs no client: it holds memory of its own, reads a file into the page cache, or runs through a
-// mapped file all the time as a large program runs through its code.
+// A tenant that runs no client: it holds memory of its own, reads a file into the page cache, or runs through
+// a mapped file all the time as a large program runs through its code.
 //
-// "take 64MiB" on stdin: touch so much more memory, then say {"taken":true}. stdout: {"ready":true}, and with --map
-// once a second {"touched":N}, the pages of the file that were read since the last line.
+// "take 64MiB" on stdin: touch so much more memory, then say {"taken":true}. stdout: {"ready":true}, and with
+// --map once a second {"touched":N}, the pages of the file that were read since the last line.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -103,7 +103,8 @@ int main(int argc, char** argv) {
   while (std::cin >> order >> size) {
     char* unit = nullptr;
     const auto mib = std::strtoull(size.c_str(), &unit, 10);
-    if (order != "take" || std::strcmp(unit, "MiB") != 0 || !Take(mib * kMiB)) Fail("the order is not \"take NMiB\"");
+    if (order != "take" || std::strcmp(unit, "MiB") != 0 || !Take(mib * kMiB))
+      Fail("the order is not \"take NMiB\"");
     std::printf("{\"taken\":true}\n");
   }
   stop = true;

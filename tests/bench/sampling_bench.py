@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+"""What it costs to watch 1,000 cgroups: memgovd at its adaptive rhythm, idle and with 50 of them at work, beside a
+fixed 10 Hz, with kept descriptors and with open, read, close.
+
+Of the 50 at work 40 are far from their limit and 10 near their wire. Each figure is the median of several rounds, all
+arms in each round; CPU is that of the process that reads, as a share of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from bench.footprint_bench import cpu_seconds, status_of  # noqa: E402
+from harness import cgroups  # noqa: E402
+from harness.figures import MIB  # noqa: E402
+from harness.governor import Governor  # noqa: E402
+from harness.processes import Service  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("MEMGOV_BUILD", REPOSITORY / "build/release"))
+GROUP = "/memgov-bench-sampling"
+POLICY = f"""\
+apiVersion: memgov/v1
+kind: Policy
+rules:
+  - name: sampling
+    match: {{cgroup: "{GROUP}/**"}}
+    mode: enforce
+"""
+LIMIT = 64 * MIB
+FAR, NEAR = 40, 10  # cgroups at work: with 2 MiB of their 64, and with 50
+SETTLE = 6.0  # seconds until an idle cgroup is known to be at rest
+WAIT = 60.0
+
+
+def wakeups(pid: int) -> int:
+    """How often any of its threads has gone to sleep by itself, and so was woken."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        fields = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        total += int(fields["voluntary_ctxt_switches"])
+    return total
+
+
+def adaptive(directory: pathlib.Path, seconds: float) -> dict[str, float]:
+    """The real memgovd."""
+    policy = directory / "policy.yaml"
+    policy.write_text(POLICY)
+    with Governor(BUILD / "governor/memgovd", policy, directory, [GROUP]) as governor:
+        time.sleep(SETTLE)
+        started, cpu, woken = time.monotonic(), cpu_seconds(governor.pid), wakeups(governor.pid)
+        time.sleep(seconds)
+        took = time.monotonic() - started
+        return {"cpu_percent": 100 * (cpu_seconds(governor.pid) - cpu) / took,
+                "wakeups_per_s": (wakeups(governor.pid) - woken) / took, "rss_mib": status_of(governor.pid)["rss_mib"]}
+
+
+def fixed(seconds: float, *arguments: str) -> float:
+    """CPU percent of reading all of them ten times a second."""
+    command = [str(BUILD / "tests/bench/bench_sampler"), "--root", GROUP, "--seconds", str(int(seconds)), *arguments]
+    result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return result["cpu_percent"]
+
+
+class Work:
+    """The cgroups at work, while inside."""
+
+    def __init__(self, groups: list[cgroups.Cgroup], directory: pathlib.Path):
+        self.services = []
+        for name, base, some in (("far", "2MiB", groups[:FAR]), ("near", "50MiB", groups[FAR:FAR + NEAR])):
+            files = [argument for group in some for argument in ("--procs", str(group.path / "cgroup.procs"))]
+            self.services.append(Service(name, [str(BUILD / "tests/bench/bench_swinger"), "--base", base, *files],
+                                         directory=directory, commands=True))
+
+    def __enter__(self) -> None:
+        for service in self.services:
+            service.wait_for(lambda line: line.get("ready"), WAIT, "ready")
+
+    def __exit__(self, *exc) -> None:
+        for service in self.services:
+            service.stop()
+
+
+def measure(count: int, seconds: float, repeats: int) -> dict[str, float]:
+    rounds: list[dict[str, float]] = []
+    parent = cgroups.Cgroup.create(cgroups.detect(), GROUP)
+    try:
+        groups = [parent.child(f"c{number}", LIMIT) for number in range(count)]
+        with tempfile.TemporaryDirectory(prefix="memgov-bench-") as name:
+            directory = pathlib.Path(name)
+            for number in range(repeats):
+                print(f"round {number + 1} of {repeats}", file=sys.stderr)
+                idle = adaptive(directory, seconds)
+                with Work(groups, directory):
+                    active = adaptive(directory, seconds)
+                    rounds.append({"adaptive_idle_cpu_percent": idle["cpu_percent"],
+                                   "idle_wakeups_per_s": idle["wakeups_per_s"],
+                                   "adaptive_cpu_percent": active["cpu_percent"],
+                                   "wakeups_per_s": active["wakeups_per_s"], "rss_mib": active["rss_mib"],
+                                   "fixed10hz_cpu_percent": fixed(seconds), "reopen_cpu_percent": fixed(seconds, "--reopen")})
+                rounds[-1]["reopen_ratio"] = rounds[-1]["reopen_cpu_percent"] / rounds[-1]["fixed10hz_cpu_percent"]
+    finally:
+        parent.remove()
+    return {key: round(statistics.median(one[key] for one in rounds), 3) for key in rounds[0]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev bench sampling", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cgroups", type=int, default=1000, metavar="N", help="how many (default 1000, at least 50)")
+    parser.add_argument("--seconds", type=float, default=10, help="of each arm in each round (default 10)")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds (default 3)")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    options = parser.parse_args()
+    if options.cgroups < FAR + NEAR or options.seconds < 1 or options.repeat < 1:
+        parser.error(f"--cgroups is at least {FAR + NEAR}, --seconds and --repeat at least 1")
+    result = measure(options.cgroups, options.seconds, options.repeat)
+    if options.json:
+        print(json.dumps(result))
+        return 0
+    print(f"{options.cgroups} cgroups, medians of {options.repeat} rounds, CPU in percent of one core")
+    print(f"  memgovd, all idle        {result['adaptive_idle_cpu_percent']:7.2f} %   "
+          f"{result['idle_wakeups_per_s']:5.0f} wake-ups/s")
+    print(f"  memgovd, {FAR + NEAR} at work      {result['adaptive_cpu_percent']:7.2f} %   "
+          f"{result['wakeups_per_s']:5.0f} wake-ups/s   {result['rss_mib']:.1f} MiB resident")
+    print(f"  all at 10 Hz, kept       {result['fixed10hz_cpu_percent']:7.2f} %")
+    print(f"  all at 10 Hz, reopened   {result['reopen_cpu_percent']:7.2f} %   {result['reopen_ratio']:.1f} times as much")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
