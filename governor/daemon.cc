@@ -12,7 +12,10 @@
 namespace memgov {
 namespace {
 
-constexpr auto kScanEvery = std::chrono::seconds(5);
+// Of the whole tree. inotify tells what comes between, but for a memory controller that is switched on late;
+// where there is no inotify, the scan is all there is.
+constexpr auto kScanEvery = std::chrono::seconds(15);
+constexpr auto kScanEveryWithoutInotify = std::chrono::seconds(5);
 constexpr auto kScanAgain = std::chrono::milliseconds(100);  // at most so often, whatever happens
 constexpr auto kNodeEvery = std::chrono::milliseconds(250);
 // A tick may ask for fresh readings and be run again; a cgroup that cannot be read must not make it endless.
@@ -148,14 +151,16 @@ void Daemon::WaitForInotify() {
   inotify_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                        [this](const boost::system::error_code& error) {
                          if (error) return;
-                         const kernel::CgroupTree::News news = tree_.ReadInotify();
-                         if (news.scan_needed) {
-                           next_scan_ = std::min(next_scan_, last_scan_ + kScanAgain);
-                         }
-                         read_now_.insert(news.knobs_written.begin(), news.knobs_written.end());
-                         if (news.scan_needed || !news.knobs_written.empty()) Wake();
+                         HearNews();
                          WaitForInotify();
                        });
+}
+
+void Daemon::HearNews() {
+  const kernel::CgroupTree::News news = tree_.ReadInotify();
+  if (news.scan_needed) next_scan_ = std::min(next_scan_, last_scan_ + kScanAgain);
+  read_now_.insert(news.knobs_written.begin(), news.knobs_written.end());
+  if (news.scan_needed || !news.knobs_written.empty()) Wake();
 }
 
 void Daemon::Wake() {
@@ -218,10 +223,15 @@ void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
 }
 
 void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
-  tree_.Scan(snapshot);
+  if (now >= next_whole_scan_) {
+    tree_.Scan(snapshot);
+    next_whole_scan_ = now + (tree_.hears_all() ? kScanEvery : kScanEveryWithoutInotify);
+    ForgetSilentOwners(now);
+  } else {
+    tree_.ScanSuspects(snapshot);
+  }
   last_scan_ = now;
-  next_scan_ = now + kScanEvery;
-  ForgetSilentOwners(now);
+  next_scan_ = next_whole_scan_;
   for (const std::string& what : tree_.degraded()) {
     if (degraded_.insert(what).second) log_->Warn(EventLine(now, "degraded"), what);
   }

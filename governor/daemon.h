@@ -75,6 +75,7 @@ class Daemon {
 
   // Waiting.
   void WaitForInotify();
+  void HearNews();
   void WaitForSignals();
   void Wake();  // a tick as soon as the handlers that wait now are done
   void ScheduleTick();
@@ -132,6 +133,7 @@ class Daemon {
   core::Instant next_node_;
   core::Instant last_scan_;
   core::Instant next_scan_;
+  core::Instant next_whole_scan_;
   std::set<std::string> degraded_;  // said once each
   absl::Status restored_;           // what Run returns
   std::optional<core::Instant> engine_next_;

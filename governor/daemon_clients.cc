@@ -41,7 +41,12 @@ std::optional<core::CgroupId> Daemon::Locate(const std::string& cgroup) {
   auto id = tree_.Innermost(cgroup);
   if (!id || tree_.PathOf(*id) != cgroup) {
     // A cgroup may be younger than our last look.
-    Scan(clock_.Now(), &early_);
+    HearNews();
+    if (tree_.hears_all()) {
+      tree_.ScanSuspects(&early_);
+    } else {
+      tree_.Scan(&early_);
+    }
     id = tree_.Innermost(cgroup);
   }
   return id;

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "governor/kernel/cgroup_entry.h"
 #include "governor/kernel/cgroup_path.h"
@@ -37,21 +38,62 @@ struct CgroupTree::Found {
 
 void CgroupTree::Scan(core::Snapshot* out) {
   ++scan_;
-  rescan_needed_ = false;
+  all_suspect_ = false;
+  suspects_.clear();
   incomplete_ = watches_ran_out_ = cgroups_ran_out_ = paths_too_long_ = readings_lost_ = budget_.ran_out =
       false;
-  const std::vector<int> old_anchors = std::exchange(anchors_, {});
+  const auto old_anchors = std::exchange(anchors_, {});
   for (const std::string& root : roots_) ScanRoot(root, out);
-  for (const int watch : old_anchors) {
-    if (std::find(anchors_.begin(), anchors_.end(), watch) == anchors_.end()) {
-      ::inotify_rm_watch(inotify_.get(), watch);
-    }
+  for (const auto& [watch, names] : old_anchors) {
+    if (!anchors_.contains(watch)) ::inotify_rm_watch(inotify_.get(), watch);
   }
   if (incomplete_) {
-    rescan_needed_ = true;
+    all_suspect_ = true;
   } else {
     CondemnUnvisited();
   }
+  HandOverCondemned(out);
+}
+
+void CgroupTree::ScanSuspects(core::Snapshot* out) {
+  if (all_suspect_) return Scan(out);
+  ++scan_;
+  incomplete_ = false;
+  for (const CgroupId id : std::exchange(suspects_, {})) {
+    const Entry* parent = Find(id);
+    if (parent == nullptr && id != core::kNodeId) continue;  // went with a suspect above it
+    ScanChildren(parent == nullptr ? std::string() : parent->path, id, out);
+    if (incomplete_) all_suspect_ = true;
+  }
+  HandOverCondemned(out);
+}
+
+// Compares the children of one directory with what is known; only newcomers are walked.
+void CgroupTree::ScanChildren(const std::string& path, CgroupId id, core::Snapshot* out) {
+  std::vector<Found> pending;
+  if (!ReadDirectory(path, id, &pending)) return;
+  absl::flat_hash_set<std::string> there;
+  for (const Found& child : pending) there.insert(child.path);
+  std::vector<std::string> gone;
+  for (const auto& [known, entry] : by_id_) {
+    if (entry->parent == id && ParentPath(entry->path) == path && !there.contains(entry->path)) {
+      gone.push_back(entry->path);
+    }
+  }
+  for (const std::string& top : gone) CondemnBelow(top);
+  while (!pending.empty()) {
+    const Found found = std::move(pending.back());
+    pending.pop_back();
+    const auto known = by_path_.find(found.path);
+    const CgroupId before = known == by_path_.end() ? core::kNodeId : known->second;
+    bool has_children = false;
+    const Entry* entry = Visit(found, &has_children, out);
+    if (before != core::kNodeId && (entry == nullptr || entry->id != before)) CondemnBelow(found.path);
+    if (entry != nullptr && entry->id != before) ReadDirectory(entry->path, entry->id, &pending);
+  }
+}
+
+void CgroupTree::HandOverCondemned(core::Snapshot* out) {
   // A child's path sorts behind its parent's, so backwards puts children first.
   std::sort(condemned_.begin(), condemned_.end(),
             [](const auto& a, const auto& b) { return a->path > b->path; });
@@ -117,6 +159,7 @@ CgroupTree::Entry* CgroupTree::Adopt(const Found& found, std::uint64_t inode, co
   entry->inode = inode;
   entry->seen_in = scan_;
   entry->watch = Watch(directory, kDirectoryMask);
+  if (entry->watch >= 0) by_watch_[entry->watch] = entry->id;
   WatchKnobs(*entry);
   Reschedule(*entry);
   out->appeared.push_back({.id = entry->id,
@@ -127,12 +170,13 @@ CgroupTree::Entry* CgroupTree::Adopt(const Found& found, std::uint64_t inode, co
   return (by_id_[entry->id] = std::move(entry)).get();
 }
 
-void CgroupTree::ReadDirectory(const std::string& path, CgroupId id, std::vector<Found>* found) {
+// False when it could not be listed.
+bool CgroupTree::ReadDirectory(const std::string& path, CgroupId id, std::vector<Found>* found) {
   const std::string directory = layout_.memory_mount + path;
   const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(directory.c_str()), ::closedir);
   if (listing == nullptr) {
     if (!MeansAbsent(errno)) incomplete_ = true;
-    return;
+    return false;
   }
   const std::size_t first = found->size();
   while (const dirent* item = ::readdir(listing.get())) {
@@ -147,16 +191,19 @@ void CgroupTree::ReadDirectory(const std::string& path, CgroupId id, std::vector
   // The stack is taken from its end: sorted backwards, siblings get their ids in the order of their names.
   std::sort(found->begin() + static_cast<std::ptrdiff_t>(first), found->end(),
             [](const Found& a, const Found& b) { return a.path > b.path; });
+  return true;
 }
 
 // Watches the directory in which the root, or the first missing directory above it, will be made.
 void CgroupTree::WatchForRoot(const std::string& root) {
   std::string above = root;
+  std::string awaited;
   do {
+    awaited = above.substr(above.rfind('/') + 1);
     above = ParentPath(above);
     const int watch = Watch(absl::StrCat(layout_.memory_mount, above), kDirectoryMask);
     if (watch >= 0) {
-      anchors_.push_back(watch);
+      anchors_[watch].insert(awaited);
       return;
     }
   } while (!above.empty());
@@ -186,7 +233,10 @@ void CgroupTree::Condemn(CgroupId id) {
   by_id_.erase(found);
   by_path_.erase(entry->path);
   if (entry->due.has_value()) due_.erase({*entry->due, id});
-  if (entry->watch >= 0) ::inotify_rm_watch(inotify_.get(), entry->watch);
+  if (entry->watch >= 0) {
+    ::inotify_rm_watch(inotify_.get(), entry->watch);
+    by_watch_.erase(entry->watch);
+  }
   for (const int watch : entry->knob_watches) {
     if (watch < 0) continue;
     ::inotify_rm_watch(inotify_.get(), watch);
@@ -196,12 +246,38 @@ void CgroupTree::Condemn(CgroupId id) {
   condemned_.push_back(std::move(entry));
 }
 
+// The cgroup at `path`, if it is known still, and all below it.
+void CgroupTree::CondemnBelow(const std::string& path) {
+  std::vector<CgroupId> lost;
+  for (const auto& [id, entry] : by_id_) {
+    // A successor of the same name was adopted in this scan.
+    if (entry->seen_in != scan_ && IsWithin(entry->path, path)) lost.push_back(id);
+  }
+  for (const CgroupId id : lost) Condemn(id);
+}
+
 void CgroupTree::CondemnUnvisited() {
   std::vector<CgroupId> unvisited;
   for (const auto& [id, entry] : by_id_) {
     if (entry->seen_in != scan_) unvisited.push_back(id);
   }
   for (const CgroupId id : unvisited) Condemn(id);
+}
+
+// Something came or went in a watched directory.
+void CgroupTree::Suspect(int watch, std::string_view name) {
+  const auto tracked = by_watch_.find(watch);
+  if (tracked != by_watch_.end()) {
+    suspects_.insert(tracked->second);
+    return;
+  }
+  const auto anchor = anchors_.find(watch);
+  if (anchor == anchors_.end()) return;
+  if (anchor->second.contains("")) {
+    suspects_.insert(core::kNodeId);  // "/" is a root: whatever comes there is tracked
+  } else if (anchor->second.contains(std::string(name))) {
+    all_suspect_ = true;
+  }
 }
 
 CgroupTree::News CgroupTree::ReadInotify() {
@@ -213,7 +289,9 @@ CgroupTree::News CgroupTree::ReadInotify() {
       inotify_event event{};
       std::memcpy(&event, buffer.data() + at, sizeof(event));
       at += static_cast<ssize_t>(sizeof(event) + event.len);
-      if ((event.mask & (IN_ISDIR | IN_Q_OVERFLOW)) != 0) rescan_needed_ = true;
+      const char* const name = event.len > 0 ? buffer.data() + at - event.len : "";
+      if ((event.mask & IN_Q_OVERFLOW) != 0) all_suspect_ = true;
+      if ((event.mask & IN_ISDIR) != 0) Suspect(event.wd, name);
       const auto written = by_knob_watch_.find(event.wd);
       if (written == by_knob_watch_.end()) continue;
       if ((event.mask & IN_MODIFY) != 0) news.knobs_written.push_back(written->second);
@@ -225,7 +303,7 @@ CgroupTree::News CgroupTree::ReadInotify() {
       }
     }
   }
-  news.scan_needed = rescan_needed_;
+  news.scan_needed = rescan_needed();
   return news;
 }
 

@@ -148,7 +148,11 @@ bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, bool only_n
   const Reading<core::Bytes> usage = entry.files.Usage(entry.path);
   if (usage.gone) {
     entry.gone = true;
-    rescan_needed_ = true;
+    if (Find(entry.parent) != nullptr || ParentPath(entry.path).empty()) {
+      suspects_.insert(entry.parent);
+    } else {
+      all_suspect_ = true;  // a root of ours
+    }
     Reschedule(entry);
     return false;
   }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "governor/core/decision.h"
 #include "governor/core/snapshot.h"
 #include "governor/core/units.h"
@@ -59,6 +60,10 @@ class CgroupTree {
   // it, is not tracked until it has it.
   void Scan(core::Snapshot* out);
 
+  // The same for those directories only in which inotify or a reading has shown a change: what a scan costs
+  // that many cgroups are made and removed beside. All of it when the change cannot be placed.
+  void ScanSuspects(core::Snapshot* out);
+
   // Reads one cgroup now and puts its sample into `out`, in place of an earlier one there. With `with_stat`
   // everything is read anew; otherwise usage, and what kLimitEvery makes due.
   // False when the cgroup is gone or the id is unknown; the caller then scans. A reading lost for another
@@ -97,8 +102,10 @@ class CgroupTree {
     std::vector<core::CgroupId> knobs_written;
   };
   News ReadInotify();
-  // True when inotify or a failed reading showed that the tree has changed; cleared by Scan().
-  bool rescan_needed() const { return rescan_needed_; }
+  // True when inotify or a failed reading showed that the tree has changed; cleared by both scans.
+  bool rescan_needed() const { return all_suspect_ || !suspects_.empty(); }
+  // Whether every change of the tree is told by inotify. If not, scan often.
+  bool hears_all() const { return inotify_.get() >= 0 && !watches_ran_out_; }
 
   // What does not work as it should at present, in words for people. Empty when all is well.
   std::vector<std::string> degraded() const;
@@ -111,11 +118,15 @@ class CgroupTree {
   void ScanRoot(const std::string& root, core::Snapshot* out);
   Entry* Visit(const Found& found, bool* has_children, core::Snapshot* out);
   Entry* Adopt(const Found& found, std::uint64_t inode, core::Snapshot* out);
-  void ReadDirectory(const std::string& path, core::CgroupId id, std::vector<Found>* found);
+  void ScanChildren(const std::string& path, core::CgroupId id, core::Snapshot* out);
+  void HandOverCondemned(core::Snapshot* out);
+  void Suspect(int watch, std::string_view name);
+  bool ReadDirectory(const std::string& path, core::CgroupId id, std::vector<Found>* found);
   void WatchForRoot(const std::string& root);
   int Watch(const std::string& path, std::uint32_t mask);
   void WatchKnobs(Entry& entry);
   void Condemn(core::CgroupId id);
+  void CondemnBelow(const std::string& path);
   void CondemnUnvisited();
 
   bool ReadInto(Entry& entry, core::Instant now, bool with_stat, bool only_news, core::Snapshot* out);
@@ -135,11 +146,14 @@ class CgroupTree {
   std::set<Due> due_;
   std::uint32_t next_id_ = 1;
   bool node_has_swap_ = false;
-  bool rescan_needed_ = true;
+  bool all_suspect_ = true;
+  std::set<core::CgroupId> suspects_;  // their children may have changed; kNodeId: the hierarchy's own root
+  absl::flat_hash_map<int, core::CgroupId> by_watch_;
 
   // Of the scan under way, or the last one.
   std::uint64_t scan_ = 0;
-  std::vector<int> anchors_;  // inotify watches on directories that are not tracked themselves
+  // inotify watches on directories that are not tracked themselves, and the names awaited there ("": any).
+  absl::flat_hash_map<int, absl::flat_hash_set<std::string>> anchors_;
   std::vector<std::unique_ptr<Entry>> condemned_;
   bool incomplete_ = false;  // a directory could not be listed, so absence proves nothing
   bool watches_ran_out_ = false;

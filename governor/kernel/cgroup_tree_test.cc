@@ -97,6 +97,65 @@ TEST_P(CgroupTreeTest, InotifyTellsOfNewCgroupsButNotOfFiles) {
   EXPECT_FALSE(tree.rescan_needed());
 }
 
+TEST_P(CgroupTreeTest, OnlyTheSuspectDirectoriesAreScannedAgain) {
+  for (const char* path : {"/a/x", "/a/y/z", "/b/x"}) fake_.Add(path);
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  fake_.Add("/a/new/below");
+  fake_.Remove("/a/y");
+  tree.ReadInotify();
+  core::Snapshot snapshot;
+  const std::vector<CgroupId> gone = {IdOf(tree, "/a/y/z"), IdOf(tree, "/a/y")};
+  tree.ScanSuspects(&snapshot);
+  EXPECT_THAT(Paths(snapshot), ElementsAre("/a/new", "/a/new/below"));
+  EXPECT_EQ(snapshot.vanished, gone);  // children first
+  EXPECT_EQ(tree.size(), 6U);
+  EXPECT_FALSE(tree.rescan_needed());
+  // And the newcomers are watched as well.
+  fake_.Add("/a/new/below/it");
+  EXPECT_TRUE(tree.ReadInotify().scan_needed);
+}
+
+TEST_P(CgroupTreeTest, AReadingThatFailsMakesItsParentSuspect) {
+  for (const char* path : {"/a/x/deep", "/b"}) fake_.Add(path);
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  const CgroupId x = IdOf(tree, "/a/x");
+  const CgroupId deep = IdOf(tree, "/a/x/deep");
+  std::filesystem::rename(fake_.Directory("/a/x"), fake_.Directory("/old"));  // keeps its inode taken
+  fake_.Add("/a/x");  // a successor, before anybody looks
+  fake_.Remove("/old");
+  core::Snapshot snapshot;
+  tree.ReadInotify();
+  tree.ScanSuspects(&snapshot);
+  EXPECT_THAT(snapshot.vanished, ElementsAre(deep, x));
+  EXPECT_THAT(Paths(snapshot), ElementsAre("/a/x"));
+  EXPECT_NE(IdOf(tree, "/a/x"), x);
+
+  fake_.Remove("/b");
+  core::Snapshot reading;
+  const CgroupId b = IdOf(tree, "/b");
+  EXPECT_FALSE(tree.Sample(b, kStart, false, &reading));
+  EXPECT_TRUE(tree.rescan_needed());
+  tree.ScanSuspects(&reading);
+  EXPECT_THAT(reading.vanished, ElementsAre(b));
+}
+
+TEST_P(CgroupTreeTest, WhatComesBesideARootIsNoNews) {
+  fake_.Add("/a/root/x");
+  CgroupTree tree(fake_.layout(), {"/a/root"});
+  Scan(tree);
+  fake_.Add("/a/other");
+  EXPECT_FALSE(tree.ReadInotify().scan_needed);
+  std::filesystem::rename(fake_.Directory("/a/root"), fake_.Directory("/old"));  // keeps its inode taken
+  fake_.Add("/a/root/y");
+  EXPECT_TRUE(tree.ReadInotify().scan_needed);
+  core::Snapshot snapshot;
+  tree.ScanSuspects(&snapshot);
+  EXPECT_THAT(Paths(snapshot), ElementsAre("/a/root", "/a/root/y"));
+  EXPECT_EQ(snapshot.vanished.size(), 2U);
+}
+
 TEST_P(CgroupTreeTest, AScanAloneFindsAChildOfALeaf) {
   fake_.Add("/a");
   CgroupTree tree(fake_.layout(), {"/"});
