@@ -258,7 +258,7 @@ void Daemon::ApplyWire(const core::SetWire& wire) {
     log_->Warn(EventLine(clock_.Now(), "wire_failed").Add("domain", path), TextOf(status));
   };
   if (wire.at) {
-    complain(alarms_.Arm(wire.cgroup, path, *wire.at));
+    alarms_.Arm(wire.cgroup, path, *wire.at, complain);
   } else {
     alarms_.Disarm(wire.cgroup);
   }

@@ -29,6 +29,14 @@ struct Alarms::Wire {
   boost::asio::steady_timer quiet;
 };
 
+// One registration, under way or waiting for the worker.
+struct Alarms::Request {
+  Alarms* owner;  // the control thread's; null once it is overtaken
+  core::CgroupId id;
+  core::Bytes at;
+  Done done;
+};
+
 namespace {
 
 absl::Status OpenError(const std::string& path) {
@@ -53,40 +61,8 @@ bool Consume(MemoryVersion version, int fd) {
   return ::pread(fd, buffer.data(), buffer.size(), 0) > 0;
 }
 
-}  // namespace
-
-Alarms::Alarms(boost::asio::io_context& io, const CgroupLayout& layout,
-               std::function<void(core::CgroupId)> on_alarm)
-    : io_(io), layout_(layout), on_alarm_(std::move(on_alarm)) {}
-
-Alarms::~Alarms() {
-  for (auto& [id, wire] : wires_) Detach(*wire);
-}
-
-absl::Status Alarms::Arm(core::CgroupId id, const std::string& path, core::Bytes at) {
-  if (at <= 0) return absl::InvalidArgumentError(absl::StrCat("a wire at ", at, " bytes for ", path));
-  const bool v1 = layout_.memory_version == MemoryVersion::kV1;
-  const auto known = wires_.find(id);
-  if (known != wires_.end() && (!v1 || known->second->at == at)) return absl::OkStatus();
-
-  auto opened = v1 ? OpenV1(id, path, at) : OpenV2(id, path);
-  if (!opened.ok()) return opened.status();
-  Disarm(id);
-  wires_[id] = *opened;
-  Wait(*opened);
-  return absl::OkStatus();
-}
-
-void Alarms::Disarm(core::CgroupId id) {
-  const auto known = wires_.find(id);
-  if (known == wires_.end()) return;
-  Detach(*known->second);
-  wires_.erase(known);
-}
-
-absl::StatusOr<std::shared_ptr<Alarms::Wire>> Alarms::OpenV1(core::CgroupId id, const std::string& path,
-                                                             core::Bytes at) {
-  const std::string directory = layout_.memory_mount + path;
+// v1: an eventfd that counts crossings of `at`, and whether usage is beyond it already. On the worker.
+absl::StatusOr<UniqueFd> Register(const std::string& directory, core::Bytes at, bool* crossed) {
   UniqueFd event(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!event) return absl::ErrnoToStatus(errno, "making an eventfd");
   const std::string usage_path = directory + "/memory.usage_in_bytes";
@@ -98,16 +74,98 @@ absl::StatusOr<std::shared_ptr<Alarms::Wire>> Alarms::OpenV1(core::CgroupId id, 
   // The kernel keeps the registration until the eventfd is closed; the other two have served then.
   const std::string line = absl::StrCat(event.get(), " ", usage.get(), " ", at);
   if (::write(control.get(), line.data(), line.size()) < 0) return OpenError(control_path);
+  const auto now = ReadBytes(usage.get());
+  *crossed = now.has_value() && *now >= at;
+  return event;
+}
 
-  auto wire = NewWire(id, at, std::move(event));
-  if (!wire.ok()) return wire;
-  // Only a crossing rings. What crossed before the registration has to be looked for.
-  if (const auto now = ReadBytes(usage.get()); now.has_value() && *now >= at) {
-    boost::asio::post(io_, [wire = *wire] {
-      if (wire->owner != nullptr) wire->owner->on_alarm_(wire->id);
-    });
+}  // namespace
+
+Alarms::Alarms(boost::asio::io_context& io, const CgroupLayout& layout,
+               std::function<void(core::CgroupId)> on_alarm)
+    : io_(io), layout_(layout), on_alarm_(std::move(on_alarm)) {
+  if (layout_.memory_version == MemoryVersion::kV1) {
+    registrar_ = std::make_unique<boost::asio::thread_pool>(1);
   }
-  return wire;
+}
+
+Alarms::~Alarms() {
+  for (auto& [id, request] : requests_) request->owner = nullptr;
+  if (registrar_ != nullptr) {
+    registrar_->stop();
+    registrar_->join();
+  }
+  for (auto& [id, wire] : wires_) Detach(*wire);
+}
+
+void Alarms::Arm(core::CgroupId id, const std::string& path, core::Bytes at, Done done) {
+  const bool v1 = layout_.memory_version == MemoryVersion::kV1;
+  const auto answer = [this](Done to, absl::Status status) {
+    boost::asio::post(io_, [to = std::move(to), status = std::move(status)] { to(status); });
+  };
+  if (at <= 0) {
+    return answer(std::move(done),
+                  absl::InvalidArgumentError(absl::StrCat("a wire at ", at, " bytes for ", path)));
+  }
+  Overtake(id);
+  const auto known = wires_.find(id);
+  if (known != wires_.end() && (!v1 || known->second->at == at)) {
+    return answer(std::move(done), absl::OkStatus());
+  }
+  if (!v1) {
+    auto opened = OpenV2(id, path);
+    if (opened.ok()) {
+      wires_[id] = *opened;
+      Wait(*opened);
+    }
+    return answer(std::move(done), opened.status());
+  }
+  auto request =
+      std::make_shared<Request>(Request{.owner = this, .id = id, .at = at, .done = std::move(done)});
+  requests_[id] = request;
+  boost::asio::post(*registrar_, [&io = io_, request, directory = layout_.memory_mount + path, at] {
+    bool crossed = false;
+    auto fd = std::make_shared<absl::StatusOr<UniqueFd>>(Register(directory, at, &crossed));
+    boost::asio::post(io, [request, fd, crossed] {
+      if (request->owner != nullptr) request->owner->Finish(request, std::move(*fd), crossed);
+    });
+  });
+}
+
+// The registration of `request` has come to its end.
+void Alarms::Finish(const std::shared_ptr<Request>& request, absl::StatusOr<UniqueFd> fd, bool crossed) {
+  const auto newest = requests_.find(request->id);
+  if (newest == requests_.end() || newest->second != request) return;  // answered when it was overtaken
+  requests_.erase(newest);
+  auto wire = fd.ok() ? NewWire(request->id, request->at, *std::move(fd))
+                      : absl::StatusOr<std::shared_ptr<Wire>>(fd.status());
+  if (wire.ok()) {
+    Disarm(request->id);
+    wires_[request->id] = *wire;
+    Wait(*wire);
+  }
+  const Done done = std::move(request->done);
+  done(wire.status());
+  // Only a crossing rings. What crossed before the registration has to be looked for.
+  if (wire.ok() && crossed && (*wire)->owner != nullptr) (*wire)->owner->on_alarm_((*wire)->id);
+}
+
+void Alarms::Overtake(core::CgroupId id) {
+  const auto pending = requests_.find(id);
+  if (pending == requests_.end()) return;
+  pending->second->owner = nullptr;
+  boost::asio::post(io_, [done = std::move(pending->second->done)] {
+    done(absl::CancelledError("overtaken by a later request"));
+  });
+  requests_.erase(pending);
+}
+
+void Alarms::Disarm(core::CgroupId id) {
+  Overtake(id);
+  const auto known = wires_.find(id);
+  if (known == wires_.end()) return;
+  Detach(*known->second);
+  wires_.erase(known);
 }
 
 absl::StatusOr<std::shared_ptr<Alarms::Wire>> Alarms::OpenV2(core::CgroupId id, const std::string& path) {

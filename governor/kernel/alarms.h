@@ -4,10 +4,14 @@
 // there memory.high is wire and brake in one, set by BrakeKnob, and its crossing shows in memory.events
 // (measured: 0.3-17 ms). Either way an alarm is a hint that a reading is worth while, never a fact: it comes
 // for crossings in both directions, once when the cgroup is removed, and on v2 for every other memory event.
+//
+// On v1 the kernel waits for an RCU grace period in each registration (measured: 4 to 240 ms), so a worker
+// does it: a thousand of them at start-up must not hold up the loop.
 
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,6 +30,8 @@ namespace memgov::kernel {
 // Runs on the control thread. `io` outlives it.
 class Alarms {
  public:
+  using Done = std::function<void(absl::Status)>;
+
   // After an alarm the same cgroup rings again at the earliest after this: a tenant that swings around its
   // wire must not own our loop. A crossing in between is not lost, it rings at the end.
   static constexpr core::Duration kQuiet = std::chrono::milliseconds(5);
@@ -39,9 +45,10 @@ class Alarms {
 
   // Rings when usage of the cgroup crosses `at` bytes; again with the same wire it does nothing, with another
   // the wire moves. Usage already at or above the wire rings at once. v2 ignores `at`: see the head.
-  // NotFound when the cgroup is gone, ResourceExhausted without descriptors, InvalidArgument for at <= 0; the
-  // previous wire, if any, is then still there.
-  absl::Status Arm(core::CgroupId id, const std::string& path, core::Bytes at);
+  // `done` is called from io.run(): OK when the wire stands; NotFound when the cgroup is gone,
+  // ResourceExhausted without descriptors, InvalidArgument for at <= 0 (the previous wire, if any, is then
+  // still there); Cancelled when a later Arm or Disarm of the same cgroup overtook it.
+  void Arm(core::CgroupId id, const std::string& path, core::Bytes at, Done done);
 
   // Forgets the wire. Unknown ids are ignored. A removed cgroup disarms itself after its last alarm.
   void Disarm(core::CgroupId id);
@@ -50,8 +57,10 @@ class Alarms {
 
  private:
   struct Wire;
+  struct Request;
 
-  absl::StatusOr<std::shared_ptr<Wire>> OpenV1(core::CgroupId id, const std::string& path, core::Bytes at);
+  void Finish(const std::shared_ptr<Request>& request, absl::StatusOr<UniqueFd> fd, bool crossed);
+  void Overtake(core::CgroupId id);
   absl::StatusOr<std::shared_ptr<Wire>> OpenV2(core::CgroupId id, const std::string& path);
   absl::StatusOr<std::shared_ptr<Wire>> NewWire(core::CgroupId id, core::Bytes at, UniqueFd fd);
   static void Wait(const std::shared_ptr<Wire>& wire);
@@ -62,6 +71,8 @@ class Alarms {
   const CgroupLayout layout_;
   const std::function<void(core::CgroupId)> on_alarm_;
   absl::flat_hash_map<core::CgroupId, std::shared_ptr<Wire>> wires_;
+  absl::flat_hash_map<core::CgroupId, std::shared_ptr<Request>> requests_;  // the last of each cgroup
+  std::unique_ptr<boost::asio::thread_pool> registrar_;                     // v1; one thread
 };
 
 }  // namespace memgov::kernel

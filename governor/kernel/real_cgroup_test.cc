@@ -60,6 +60,13 @@ class RealCgroupTest : public testing::Test {
     EXPECT_TRUE(tree.Sample(id, MonotonicClock().Now(), true, &snapshot));
     return snapshot.samples.empty() ? core::CgroupSample{} : snapshot.samples[0];
   }
+  absl::Status Arm(Alarms& alarms, core::CgroupId id, const std::string& path, core::Bytes at) {
+    std::optional<absl::Status> result;
+    alarms.Arm(id, path, at, [&](absl::Status status) { result = std::move(status); });
+    EXPECT_FALSE(result.has_value());  // never from within
+    EXPECT_TRUE(RunUntil([&] { return result.has_value(); }));
+    return result.value_or(absl::DeadlineExceededError("no answer"));
+  }
   absl::Status SetBrake(BrakeKnob& knob, std::optional<core::Bytes> high) {
     std::optional<absl::Status> result;
     knob.Set(kId, cgroup_->path(), high, [&](absl::Status status) { result = std::move(status); });
@@ -171,7 +178,7 @@ TEST_F(RealCgroupTest, AnAlarmRingsWhenUsageCrossesTheWire) {
   BrakeKnob knob(layout_, StateFile(), io_);
   Hog hog(*cgroup_);
   ASSERT_TRUE(hog.Take(16 * kMiB));
-  const absl::Status armed = alarms.Arm(kId, cgroup_->path(), 64 * kMiB);
+  const absl::Status armed = Arm(alarms, kId, cgroup_->path(), 64 * kMiB);
   ASSERT_TRUE(armed.ok()) << armed;
   // On v2 the wire is memory.high.
   if (!v1()) {
@@ -193,10 +200,10 @@ TEST_F(RealCgroupTest, ArmingAgainMovesTheWireAndLeavesOneBehind) {
                          std::filesystem::directory_iterator());
   };
   Hog hog(*cgroup_);
-  ASSERT_TRUE(alarms.Arm(kId, cgroup_->path(), 32 * kMiB).ok());
+  ASSERT_TRUE(Arm(alarms, kId, cgroup_->path(), 32 * kMiB).ok());
   const auto before = descriptors();
-  ASSERT_TRUE(alarms.Arm(kId, cgroup_->path(), 32 * kMiB).ok());
-  ASSERT_TRUE(alarms.Arm(kId, cgroup_->path(), 96 * kMiB).ok());
+  ASSERT_TRUE(Arm(alarms, kId, cgroup_->path(), 32 * kMiB).ok());
+  ASSERT_TRUE(Arm(alarms, kId, cgroup_->path(), 96 * kMiB).ok());
   EXPECT_EQ(descriptors(), before);
   EXPECT_EQ(alarms.size(), 1U);
   ASSERT_TRUE(hog.Take(64 * kMiB));
@@ -215,15 +222,41 @@ TEST_F(RealCgroupTest, AWireBelowUsageRingsAtOnceButNotFromWithin) {
   Alarms alarms(io_, layout_, [&](core::CgroupId) { ++rings; });
   Hog hog(*cgroup_);
   ASSERT_TRUE(hog.Take(32 * kMiB));
-  ASSERT_TRUE(alarms.Arm(kId, cgroup_->path(), 16 * kMiB).ok());
-  EXPECT_EQ(rings, 0);
+  ASSERT_TRUE(Arm(alarms, kId, cgroup_->path(), 16 * kMiB).ok());
   EXPECT_TRUE(RunUntil([&] { return rings == 1; }));
+}
+
+TEST_F(RealCgroupTest, ALaterRequestOvertakesAnAlarmThatIsBeingArmed) {
+  if (!v1()) GTEST_SKIP() << "a v2 alarm is armed at once";
+  Alarms alarms(io_, layout_, [](core::CgroupId) {});
+  std::vector<std::string> answers;
+  const auto answer = [&](const absl::Status& status) {
+    answers.push_back(status.ok() ? "ok" : "cancelled");
+  };
+  alarms.Arm(kId, cgroup_->path(), 32 * kMiB, answer);
+  alarms.Arm(kId, cgroup_->path(), 64 * kMiB, answer);
+  EXPECT_TRUE(RunUntil([&] { return answers.size() == 2; }));
+  EXPECT_THAT(answers, testing::ElementsAre("cancelled", "ok"));
+  EXPECT_EQ(alarms.size(), 1U);
+  alarms.Arm(kId, cgroup_->path(), 96 * kMiB, answer);
+  alarms.Disarm(kId);
+  RunFor(milliseconds(50));
+  EXPECT_THAT(answers, testing::ElementsAre("cancelled", "ok", "cancelled"));
+  EXPECT_EQ(alarms.size(), 0U);
+}
+
+TEST_F(RealCgroupTest, AlarmsMayEndWhileTheyAreBeingArmed) {
+  for (int i = 0; i < 10; ++i) {
+    Alarms alarms(io_, layout_, [](core::CgroupId) {});
+    alarms.Arm(kId, cgroup_->path(), 32 * kMiB, [](const absl::Status&) {});
+  }
+  RunFor(milliseconds(50));
 }
 
 TEST_F(RealCgroupTest, ARemovedCgroupRingsAndThenIsSilent) {
   int rings = 0;
   Alarms alarms(io_, layout_, [&](core::CgroupId) { ++rings; });
-  ASSERT_TRUE(alarms.Arm(kId, cgroup_->path(), 64 * kMiB).ok());
+  ASSERT_TRUE(Arm(alarms, kId, cgroup_->path(), 64 * kMiB).ok());
   ASSERT_TRUE(cgroup_->Remove());
   EXPECT_TRUE(RunUntil([&] { return rings > 0; }));
   const std::clock_t cpu = std::clock();
@@ -233,7 +266,7 @@ TEST_F(RealCgroupTest, ARemovedCgroupRingsAndThenIsSilent) {
   if (!v1()) {
     EXPECT_EQ(alarms.size(), 0U);
   }
-  EXPECT_TRUE(absl::IsNotFound(alarms.Arm(core::CgroupId{2}, cgroup_->path(), 64 * kMiB)));
+  EXPECT_TRUE(absl::IsNotFound(Arm(alarms, core::CgroupId{2}, cgroup_->path(), 64 * kMiB)));
 }
 
 TEST_F(RealCgroupTest, AnAlarmMayDisarmItselfAndEndTheAlarms) {
@@ -244,7 +277,7 @@ TEST_F(RealCgroupTest, AnAlarmMayDisarmItselfAndEndTheAlarms) {
     alarms->Disarm(id);
     alarms.reset();
   });
-  ASSERT_TRUE(alarms->Arm(kId, cgroup_->path(), 64 * kMiB).ok());
+  ASSERT_TRUE(Arm(*alarms, kId, cgroup_->path(), 64 * kMiB).ok());
   ASSERT_TRUE(cgroup_->Remove());
   EXPECT_TRUE(RunUntil([&] { return rings > 0; }));
   RunFor(milliseconds(20));
@@ -253,8 +286,8 @@ TEST_F(RealCgroupTest, AnAlarmMayDisarmItselfAndEndTheAlarms) {
 
 TEST_F(RealCgroupTest, AWireNeedsACgroupAndAnAmount) {
   Alarms alarms(io_, layout_, [](core::CgroupId) {});
-  EXPECT_TRUE(absl::IsInvalidArgument(alarms.Arm(kId, cgroup_->path(), 0)));
-  EXPECT_TRUE(absl::IsNotFound(alarms.Arm(kId, "/memgov-kt-nowhere", kMiB)));
+  EXPECT_TRUE(absl::IsInvalidArgument(Arm(alarms, kId, cgroup_->path(), 0)));
+  EXPECT_TRUE(absl::IsNotFound(Arm(alarms, kId, "/memgov-kt-nowhere", kMiB)));
   EXPECT_EQ(alarms.size(), 0U);
   alarms.Disarm(kId);
 }

@@ -40,7 +40,7 @@ rules:
 LIMIT = 64 * MIB
 CONTAINERS = 3  # of each pod
 FAR, NEAR = 40, 10  # cgroups at work: with 2 MiB of their 64, and with 50
-SETTLE = 6.0  # seconds until an idle cgroup is known to be at rest
+SETTLE = 15.0  # seconds until every alarm is armed, and an idle cgroup is known to be at rest
 WAIT = 60.0
 
 
