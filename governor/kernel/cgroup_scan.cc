@@ -232,7 +232,7 @@ void CgroupTree::Condemn(CgroupId id) {
   std::unique_ptr<Entry> entry = std::move(found->second);
   by_id_.erase(found);
   by_path_.erase(entry->path);
-  if (entry->due.has_value()) due_.erase({*entry->due, id});
+  Unschedule(*entry);
   if (entry->watch >= 0) {
     ::inotify_rm_watch(inotify_.get(), entry->watch);
     by_watch_.erase(entry->watch);

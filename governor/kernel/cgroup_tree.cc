@@ -81,22 +81,30 @@ bool CgroupTree::Sample(CgroupId id, Instant now, bool with_stat, core::Snapshot
 void CgroupTree::CollectDue(Instant now, core::Snapshot* out) {
   const Instant horizon = now + kCoalesce;
   while (!due_.empty() && due_.begin()->first <= horizon) {
-    Entry& entry = *Find(due_.begin()->second);
-    const bool first = entry.next_usage == Instant();
-    const bool with_stat = entry.next_stat <= horizon;
-    ReadInto(entry, now, with_stat, entry.AtRest() && !with_stat, out);
-    YieldDescriptors();
-    if (first) {
-      const double phase = Phase(entry.id);
-      entry.next_usage = InSlot(horizon + Fraction(entry.usage_every, phase), entry.usage_every);
-      entry.next_stat = entry.next_usage + Fraction(entry.stat_every - entry.usage_every, phase);
-    } else {
-      const Duration every = entry.AtRest() ? entry.usage_every * kRestFactor : entry.usage_every;
-      entry.next_usage = Next(entry.next_usage, every, horizon);
-      if (with_stat) entry.next_stat = Next(entry.next_stat, entry.stat_every, horizon);
+    const auto together = due_.extract(due_.begin());
+    for (const CgroupId id : together.mapped()) {
+      Entry& entry = *Find(id);
+      entry.due.reset();
+      CollectOne(entry, now, horizon, out);
+      Reschedule(entry);
     }
-    Reschedule(entry);
   }
+}
+
+void CgroupTree::CollectOne(Entry& entry, Instant now, Instant horizon, core::Snapshot* out) {
+  const bool first = entry.next_usage == Instant();
+  const bool with_stat = entry.next_stat <= horizon;
+  ReadInto(entry, now, with_stat, entry.AtRest() && !with_stat, out);
+  YieldDescriptors();
+  if (first) {
+    const double phase = Phase(entry.id);
+    entry.next_usage = InSlot(horizon + Fraction(entry.usage_every, phase), entry.usage_every);
+    entry.next_stat = entry.next_usage + Fraction(entry.stat_every - entry.usage_every, phase);
+    return;
+  }
+  const Duration every = entry.AtRest() ? entry.usage_every * kRestFactor : entry.usage_every;
+  entry.next_usage = Next(entry.next_usage, every, horizon);
+  if (with_stat) entry.next_stat = Next(entry.next_stat, entry.stat_every, horizon);
 }
 
 std::optional<Instant> CgroupTree::NextDue() const {
@@ -122,23 +130,23 @@ void CgroupTree::SetCadence(const core::SetCadence& cadence) {
   Reschedule(*entry);
 }
 
-// Moves the entry to its place in due_, reusing the node it has there.
+// Moves the entry to its place in due_.
 void CgroupTree::Reschedule(Entry& entry) {
-  const Instant due = entry.next_usage;
-  if (entry.gone) {
-    if (entry.due.has_value()) due_.erase({*entry.due, entry.id});
-    entry.due.reset();
-    return;
-  }
-  if (entry.due == due) return;
-  if (entry.due.has_value()) {
-    auto node = due_.extract({*entry.due, entry.id});
-    node.value().first = due;
-    due_.insert(std::move(node));
-  } else {
-    due_.insert({due, entry.id});
-  }
-  entry.due = due;
+  if (!entry.gone && entry.due == entry.next_usage) return;
+  Unschedule(entry);
+  if (entry.gone) return;
+  due_[entry.next_usage].push_back(entry.id);
+  entry.due = entry.next_usage;
+}
+
+void CgroupTree::Unschedule(Entry& entry) {
+  if (!entry.due.has_value()) return;
+  const auto found = due_.find(*entry.due);
+  entry.due.reset();
+  if (found == due_.end()) return;
+  std::vector<CgroupId>& together = found->second;
+  together.erase(std::remove(together.begin(), together.end(), entry.id), together.end());
+  if (together.empty()) due_.erase(found);
 }
 
 // `only_news`: a usage that is still the same is not handed over.

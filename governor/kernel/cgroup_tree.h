@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -113,7 +114,6 @@ class CgroupTree {
  private:
   struct Entry;
   struct Found;  // a directory that the walk has yet to visit
-  using Due = std::pair<core::Instant, core::CgroupId>;
 
   void ScanRoot(const std::string& root, core::Snapshot* out);
   Entry* Visit(const Found& found, bool* has_children, core::Snapshot* out);
@@ -133,7 +133,9 @@ class CgroupTree {
   void ReadSlowParts(Entry& entry, core::Instant now, bool with_stat, bool usage_changed);
   void YieldDescriptors();
   static void Append(Entry& entry, core::CgroupSample sample, core::Snapshot* out);
+  void CollectOne(Entry& entry, core::Instant now, core::Instant horizon, core::Snapshot* out);
   void Reschedule(Entry& entry);
+  void Unschedule(Entry& entry);
   Entry* Find(core::CgroupId id) const;
 
   const CgroupLayout layout_;
@@ -143,7 +145,7 @@ class CgroupTree {
   absl::flat_hash_map<core::CgroupId, std::unique_ptr<Entry>> by_id_;
   absl::flat_hash_map<std::string, core::CgroupId> by_path_;
   absl::flat_hash_map<int, core::CgroupId> by_knob_watch_;
-  std::set<Due> due_;
+  std::map<core::Instant, std::vector<core::CgroupId>> due_;  // slots make few instants of many cgroups
   std::uint32_t next_id_ = 1;
   bool node_has_swap_ = false;
   bool all_suspect_ = true;
