@@ -187,7 +187,9 @@ TEST_F(PageOutTest, AHeapInWhichEverySecondPageIsInUseLosesTheOthersOnly) {
   const ReclaimResult result = Run(kGiB);
   EXPECT_THAT(result.confirmed, About(64 * kMiB));
   EXPECT_GE(result.usage_before - result.usage_after, 60 * kMiB);
-  EXPECT_EQ(holder_->Intact(region, 0, 128 * kMiB), 128 * kMiB / 4096 / 2);
+  const Bytes intact = holder_->Intact(region, 0, 128 * kMiB);
+  EXPECT_GE(intact, 128 * kMiB / 4096 / 2);
+  EXPECT_LE(intact, 128 * kMiB / 4096 / 2 + 64);  // those in a batch were not freed yet
 }
 
 TEST_F(PageOutTest, HugePagesInUseAreNotSplit) {

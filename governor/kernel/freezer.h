@@ -1,0 +1,77 @@
+// Stops the processes of a cgroup for a moment (cgroup v1: freezer.state, v2: cgroup.freeze).
+//
+// The last resort where nothing else slows a grower: v1 has no memory.high. It is somebody's service that
+// stands still, so a policy must ask for it, the caller bounds the episode, and the record in the state file
+// lets the guard, or the next start, thaw what we could not.
+//
+// What freezing does not do (measured, see the tests): it frees nothing, and does not protect from the OOM
+// killer. A frozen process of v1 that is killed dies only when it is thawed, so its memory does not come back
+// before. Never freeze a cgroup whose client is to release memory. Reclaim and page-out work on frozen ones.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "governor/kernel/mounts.h"
+
+namespace memgov::kernel {
+
+// Where cgroups are frozen. On v2 that is the tree of memory itself; on v1 a hierarchy of its own, in which
+// the cgroups of a container usually, but not always, have the same paths.
+struct FreezerLayout {
+  MemoryVersion version = MemoryVersion::kV2;
+  std::string mount;  // no trailing slash
+};
+
+// NotFound when there is no freezer hierarchy beside a v1 memory hierarchy ("freezer" in the same directory).
+absl::StatusOr<FreezerLayout> FindFreezer(const CgroupLayout& layout);
+
+// A cgroup that is frozen because of us. The inode says which: another one may be made under the same path.
+struct FreezeMark {
+  std::string path;
+  std::uint64_t inode = 0;
+  bool operator==(const FreezeMark&) const = default;
+};
+
+// One line "PATH INODE" for each mark. Lines that are not understood are left out and named in `complaints`.
+std::vector<FreezeMark> ParseFreezeState(std::string_view text, const std::string& file,
+                                         std::vector<std::string>* complaints);
+
+// Thaws what the file names and is still there, and keeps in it what could not be thawed. No thread, no lock:
+// for start-up, for `memgovd --restore`, and for the guard. OK when there is no file. DataLoss for broken
+// lines, which are no obstacle to the others.
+absl::Status ThawFromState(const FreezerLayout& freezer, const std::string& state_file);
+absl::Status ThawFromState(const CgroupLayout& layout, const std::string& state_file);
+
+// Blocks for as long as the kernel takes to stop every process (at most a second): call it on a worker. One
+// thread. Thaws nothing at its end: call ThawAll.
+class Freezer {
+ public:
+  Freezer(const CgroupLayout& memory, FreezerLayout freezer, std::string state_file);
+
+  // Returns when all processes of the cgroup and below stand still.
+  //   InvalidArgument     not a path, or the root.
+  //   NotFound            no cgroup has this path in the freezer hierarchy.
+  //   FailedPrecondition  we are in it ourselves; somebody else has frozen it; or (v1) it holds processes
+  //                       that are not in the memory cgroup of this path, or that we cannot see.
+  //   DeadlineExceeded    a process would not stop (it waits for a device); all are thawed again.
+  absl::Status Freeze(const std::string& path);
+  // OK also when it is not frozen by us, or gone.
+  absl::Status Thaw(const std::string& path);
+  absl::Status ThawAll();
+
+ private:
+  absl::Status Remember(std::vector<FreezeMark> marks);
+
+  const CgroupLayout memory_;
+  const FreezerLayout freezer_;
+  const std::string state_file_;
+  std::vector<FreezeMark> marks_;  // what the state file holds
+};
+
+}  // namespace memgov::kernel
