@@ -1,6 +1,7 @@
 #include "governor/kernel/lazy_pages.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/kernel-page-flags.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -58,7 +59,7 @@ class LazyPageFinderTest : public testing::Test {
  protected:
   static constexpr std::size_t kLength = 64 * kMiB;
   void SetUp() override {
-    if (!HasEffectiveCapability(21 /* CAP_SYS_ADMIN */)) GTEST_SKIP() << "no CAP_SYS_ADMIN";
+    if (!HasEffectiveCapability(CAP_SYS_ADMIN)) GTEST_SKIP() << "no CAP_SYS_ADMIN";
     memory_ = static_cast<char*>(
         ::mmap(nullptr, kLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(memory_, MAP_FAILED);

@@ -72,9 +72,10 @@ class PageOutRun {
     result_.end = end;
     return Next::kStop;
   }
-  void NoteDenial(const absl::Status& status) {
-    const bool denial = absl::IsPermissionDenied(status) || absl::IsUnimplemented(status);
-    if (denial && denied_.ok()) denied_ = status;
+  // A process that ended meanwhile, or the end of our time, is not worth a word.
+  void NoteFailure(const absl::Status& status) {
+    const bool expected = absl::IsNotFound(status) || absl::IsCancelled(status);
+    if (!expected && failure_.ok()) failure_ = status;
   }
 
   const CgroupLayout& layout_;
@@ -82,8 +83,10 @@ class PageOutRun {
   const GoOn& go_on_;
   ReclaimMeter meter_;
   bool swap_ = false;
+  bool advised_ = false;   // of the present process, anything
+  bool left_ = false;      // a range was left alone, for what else is in it
   int without_yield_ = 0;  // processes given up for it
-  absl::Status denied_;    // the first
+  absl::Status failure_;   // the first
   ReclaimResult result_;
 };
 
@@ -114,7 +117,10 @@ ReclaimResult PageOutRun::Run() {
   if (next != Next::kStop && result_.processes > 0 && without_yield_ == result_.processes) {
     result_.end = ReclaimEnd::kNoYield;
   }
-  if (holders.empty() || result_.processes == 0) result_.status = denied_;
+  if (next != Next::kStop && result_.processes == 0) {
+    result_.status = failure_;
+    if (left_) result_.end = ReclaimEnd::kMixed;
+  }
   result_.usage_after = meter_.Usage().value_or(result_.usage_after);
   result_.refaults_after = meter_.Refaults();
   return std::move(result_);
@@ -137,18 +143,18 @@ std::vector<CgroupProcess> PageOutRun::LargestProcesses(std::vector<CgroupProces
 
 void PageOutRun::Confirm(const CgroupProcess& candidate, std::vector<Holder>* holders) {
   auto process = PinnedProcess::Pin(layout_, candidate);
-  if (!process.ok()) return NoteDenial(process.status());
+  if (!process.ok()) return NoteFailure(process.status());
   const auto anon = ReadAnonymousMemory(process->directory());
   if (anon.ok() && *anon <= kLargestRollup) {
     const auto lazy = ReadLazyTotal(process->directory());
-    if (!lazy.ok()) return NoteDenial(lazy.status());
+    if (!lazy.ok()) return NoteFailure(lazy.status());
     if (*lazy < kWorthwhile) {
       result_.confirmed += *lazy;
       return;
     }
   }
   auto map = ReadLazyMap(process->directory(), kMostRanges, go_on_);
-  if (!map.ok()) return NoteDenial(map.status());
+  if (!map.ok()) return NoteFailure(map.status());
   result_.confirmed += map->lazy;
   std::sort(map->ranges.begin(), map->ranges.end(),
             [](const LazyRange& a, const LazyRange& b) { return a.lazy > b.lazy; });
@@ -158,15 +164,19 @@ void PageOutRun::Confirm(const CgroupProcess& candidate, std::vector<Holder>* ho
 PageOutRun::Next PageOutRun::Take(const Holder& holder) {
   Yield yield{.anon = ReadAnonymousMemory(holder.process.directory()).value_or(0)};
   auto finder = LazyPageFinder::Open(holder.process.directory());
-  bool counted = false;
+  Next next = Next::kGoOn;
+  advised_ = false;
   for (const LazyRange& range : holder.map.ranges) {
     const PageOutMode mode = ModeFor(range, swap_, finder.ok());
-    if (mode == PageOutMode::kLeave) continue;
-    if (!std::exchange(counted, true)) ++result_.processes;
-    const Next next = TakeRange(holder, range, mode == PageOutMode::kByPage ? &*finder : nullptr, &yield);
-    if (next != Next::kGoOn) return next;
+    if (mode == PageOutMode::kLeave) {
+      left_ = true;
+      continue;
+    }
+    next = TakeRange(holder, range, mode == PageOutMode::kByPage ? &*finder : nullptr, &yield);
+    if (next != Next::kGoOn) break;
   }
-  return Next::kGoOn;
+  if (advised_) ++result_.processes;
+  return next;
 }
 
 // Without a `finder`, the range as a whole.
@@ -180,7 +190,10 @@ PageOutRun::Next PageOutRun::TakeRange(const Holder& holder, const LazyRange& ra
     std::vector<PageRun> runs = {{.start = at, .end = stop}};
     if (finder != nullptr) {
       auto found = finder->Find(at, stop);
-      if (!found.ok()) return Next::kNextProcess;
+      if (!found.ok()) {
+        NoteFailure(found.status());
+        return Next::kNextProcess;
+      }
       runs = *std::move(found);
       for (const PageRun& run : runs) yield->expected += static_cast<Bytes>(run.end - run.start);
     } else {
@@ -227,9 +240,10 @@ PageOutRun::Next PageOutRun::Advise(const Holder& holder, std::span<const PageRu
         ::syscall(SYS_process_madvise, holder.process.pidfd(), &ranges[at], count, MADV_PAGEOUT, 0U);
     if (done < 0 && errno == ESRCH) return Next::kNextProcess;
     if (done < 0 && (errno == EPERM || errno == EACCES || errno == ENOSYS)) {
-      NoteDenial(absl::ErrnoToStatus(errno, absl::StrCat("advising process ", holder.process.pid())));
+      NoteFailure(absl::ErrnoToStatus(errno, absl::StrCat("advising process ", holder.process.pid())));
       return Next::kNextProcess;
     }
+    advised_ = true;
     // It stops at a range that is locked or unmapped meanwhile, and says how far it came: that one is left
     // out, those behind it may still be right.
     auto advised = static_cast<std::size_t>(std::max<ssize_t>(done, 0));

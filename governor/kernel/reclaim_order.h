@@ -29,6 +29,7 @@ enum class ReclaimEnd {
   kNoMore,    // everything confirmed was gone through; memory.reclaim found nothing further
   kNoYield,   // steps freed (nearly) nothing, though they should have
   kRefaults,  // what was taken is being read back: it was in use
+  kMixed,     // kPageOut: what was confirmed lies among memory in use, which would suffer (page_out.h)
   kTimeOver,
 };
 

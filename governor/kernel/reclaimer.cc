@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -12,7 +13,6 @@
 
 #include <boost/asio/post.hpp>
 #include <chrono>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -61,6 +61,7 @@ int TryPageOutOfChild() {
   const pid_t child = ::fork();
   if (child < 0) return errno;
   if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (;;) ::pause();
   }
   const int error = TryPageOut(child, nullptr, 0);

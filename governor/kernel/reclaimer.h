@@ -28,14 +28,16 @@
 
 namespace memgov::kernel {
 
-// One worker thread carries orders out, one after the other; no order ever runs on the caller's thread.
+// One worker thread carries orders out, one after the other; no order ever runs on the caller's thread. Make
+// it after the guard, which must fork before any thread exists.
 class Reclaimer {
  public:
   using Done = std::function<void(ReclaimResult)>;
 
   // Both outlive it.
   Reclaimer(const CgroupLayout& layout, boost::asio::io_context& io);
-  // Ends the order under way at its next step (32 MiB or one process's smaps) and waits for that.
+  // Ends the order under way at its next step (32 MiB, or some mappings of smaps) and waits for that. Orders
+  // that wait are Cancelled; they are answered, too, if io runs on.
   ~Reclaimer();
   Reclaimer(const Reclaimer&) = delete;
   Reclaimer& operator=(const Reclaimer&) = delete;
