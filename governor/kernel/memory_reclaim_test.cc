@@ -16,18 +16,6 @@ namespace {
 using core::Bytes;
 using core::kMiB;
 
-TEST(FileRefaultsTest, AreFoundByTheirWholeName) {
-  EXPECT_EQ(ParseFileRefaults(MemoryVersion::kV2,
-                              "anon 1\nworkingset_refault_anon 3\nworkingset_refault_file 42\n"),
-            42U);
-  EXPECT_EQ(
-      ParseFileRefaults(MemoryVersion::kV1, "workingset_refault_file 1\ntotal_workingset_refault_file 5\n"),
-      5U);
-  EXPECT_EQ(ParseFileRefaults(MemoryVersion::kV2, "total_workingset_refault_file 5\n"), std::nullopt);
-  EXPECT_EQ(ParseFileRefaults(MemoryVersion::kV2, "workingset_refault_file x\n"), std::nullopt);
-  EXPECT_EQ(ParseFileRefaults(MemoryVersion::kV2, ""), std::nullopt);
-}
-
 ReclaimResult Order(const CgroupLayout& layout, const std::string& path, Bytes bytes,
                     bool swappiness = false) {
   return ReclaimMemory(layout, {.path = path, .bytes = bytes, .lever = ReclaimLever::kReclaim}, swappiness,

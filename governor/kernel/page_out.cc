@@ -259,10 +259,10 @@ PageOutRun::Next PageOutRun::Advise(const Holder& holder, std::span<const PageRu
 PageOutMode ModeFor(const LazyRange& range, bool swap, bool page_flags) {
   const Bytes ordinary = std::max<Bytes>(range.anon - range.lazy, 0);
   if (ordinary <= range.lazy / 20) return PageOutMode::kWhole;
+  if (ordinary > 16 * range.lazy) return PageOutMode::kLeave;
   // A vast, nearly empty mapping would take long to look through.
   if (page_flags && range.length / 32 <= range.anon) return PageOutMode::kByPage;
-  if (swap || range.huge > 0) return PageOutMode::kLeave;
-  return ordinary <= 16 * range.lazy ? PageOutMode::kWhole : PageOutMode::kLeave;
+  return swap || range.huge > 0 ? PageOutMode::kLeave : PageOutMode::kWhole;
 }
 
 core::Bytes PageOutStride(const LazyRange& range) {

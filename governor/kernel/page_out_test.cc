@@ -63,6 +63,7 @@ TEST(PageOutModeTest, WhereItCannotBeToldAMixedRangeIsLeftUnlessItOnlyCostsTime)
   range.huge = 0;
   range.anon += kMiB;
   EXPECT_EQ(ModeFor(range, false, false), PageOutMode::kLeave) << "17 bytes looked at for each one freed";
+  EXPECT_EQ(ModeFor(range, false, true), PageOutMode::kLeave);
 }
 
 TEST(PageOutModeTest, AVastEmptyRangeIsNotLookedThroughByPage) {

@@ -7,14 +7,13 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "governor/core/decision.h"
 #include "governor/core/units.h"
 
 namespace memgov::kernel {
 
-enum class ReclaimLever {
-  kPageOut,  // process_madvise(MADV_PAGEOUT) on confirmed lazily freed ranges
-  kReclaim,  // memory.reclaim (v2)
-};
+// kPageOut: process_madvise(MADV_PAGEOUT) on confirmed lazily freed ranges. kReclaim: memory.reclaim (v2).
+using core::ReclaimLever;
 
 struct ReclaimOrder {
   std::string path;       // below the memory mount; processes of cgroups below it count

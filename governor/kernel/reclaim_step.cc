@@ -1,9 +1,8 @@
 #include "governor/kernel/reclaim_step.h"
 
-#include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "governor/kernel/cgroup_path.h"
@@ -20,18 +19,15 @@ std::string ReadText(const std::string& file) {
   return text.str();
 }
 
-// The digits behind "\nNAME" or behind NAME at the beginning.
-std::optional<std::uint64_t> FindNumber(std::string_view text, std::string_view name) {
-  for (std::size_t at = text.find(name); at != std::string_view::npos; at = text.find(name, at + 1)) {
-    if (at > 0 && text[at - 1] != '\n') continue;
-    std::string_view rest = text.substr(at + name.size());
-    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-    std::uint64_t number = 0;
-    const auto [stop, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-    if (error != std::errc()) return std::nullopt;
-    return number;
-  }
-  return std::nullopt;
+// Free swap of the whole machine, in kB.
+std::optional<std::uint64_t> FreeSwap() {
+  constexpr std::string_view kName = "\nSwapFree:";
+  const std::string text = ReadText("/proc/meminfo");
+  const std::size_t at = text.find(kName);
+  if (at == std::string::npos) return std::nullopt;
+  std::istringstream rest(text.substr(at + kName.size()));
+  std::uint64_t number = 0;
+  return rest >> number ? std::optional(number) : std::nullopt;
 }
 
 }  // namespace
@@ -43,19 +39,13 @@ absl::StatusOr<core::Bytes> ReclaimMeter::Usage() {
   return absl::UnavailableError(absl::StrCat("the usage of ", path_, " cannot be read"));
 }
 
-std::optional<std::uint64_t> ReclaimMeter::Refaults() const {
-  return ParseFileRefaults(layout_.memory_version,
-                           ReadText(absl::StrCat(layout_.memory_mount, path_, "/memory.stat")));
-}
-
-std::optional<std::uint64_t> ParseFileRefaults(MemoryVersion version, std::string_view stat) {
-  return FindNumber(
-      stat, version == MemoryVersion::kV1 ? "total_workingset_refault_file " : "workingset_refault_file ");
+std::optional<std::uint64_t> ReclaimMeter::Refaults() {
+  const Reading<core::MemoryStat> stat = files_.Stat(path_, true);
+  return stat.value.has_value() ? stat.value->workingset_refault_file : std::nullopt;
 }
 
 bool SwapIsAvailable(const CgroupLayout& layout, const std::string& path) {
-  const auto free_kb = FindNumber(ReadText("/proc/meminfo"), "SwapFree:");
-  if (free_kb.has_value() && *free_kb == 0) return false;
+  if (FreeSwap() == 0U) return false;
   if (layout.memory_version == MemoryVersion::kV1) return true;
   for (std::string at = path; !at.empty() && at != "/"; at = ParentPath(at)) {
     const std::string directory = layout.memory_mount + at;

@@ -6,7 +6,6 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -27,22 +26,18 @@ using GoOn = std::function<bool()>;
 class ReclaimMeter {
  public:
   ReclaimMeter(const CgroupLayout& layout, std::string path)
-      : layout_(layout), path_(std::move(path)), files_(layout, budget_) {}
+      : path_(std::move(path)), files_(layout, budget_) {}
 
   // NotFound when the cgroup is gone.
   absl::StatusOr<core::Bytes> Usage();
   // workingset_refault_file, of the whole subtree; absent where the kernel does not tell it.
-  std::optional<std::uint64_t> Refaults() const;
+  std::optional<std::uint64_t> Refaults();
 
  private:
-  const CgroupLayout& layout_;
   const std::string path_;
-  FdBudget budget_{.most = 1};
+  FdBudget budget_{.most = 2};
   CgroupFiles files_;
 };
-
-// workingset_refault_file (v2) or total_workingset_refault_file (v1) in the text of a memory.stat.
-std::optional<std::uint64_t> ParseFileRefaults(MemoryVersion version, std::string_view stat);
 
 // Whether what leaves the cgroup's memory could go to swap: there is free swap, and (v2) neither the cgroup
 // nor one above it has used up its memory.swap.max. Where that cannot be told: yes.

@@ -9,6 +9,14 @@
 //              mostly cold cache, or whose processes cannot be read.
 // A client that releases by itself is 3 to 6 times cheaper than either: ask clients first.
 //
+// Costs, of our worker's CPU, for each GiB that came back (Linux 6.18 on a shared 2-CPU virtual machine,
+// medians of 7; memgov_kernel_test --gtest_filter='ReclaimerTest.Takes*:PageOutTest.Gives*:*Prints*'
+// --gtest_repeat=7):
+//   kPageOut, ranges lazily freed throughout                   240 ms, confirmation included
+//   kPageOut, 500 MiB among 40 MiB in use, page by page        510 ms
+//   of that, confirmation: smaps_rollup 20 ms, smaps 21 ms for each GiB that is resident
+// A process that wants to map or unmap waits for one step meanwhile, 32 MiB or some 10 ms.
+//
 // Neither lever kills, loses data, or changes a setting: whatever happens half way, nothing is to be undone.
 // Both are judged by the drop of usage, never by what a call returns.
 
