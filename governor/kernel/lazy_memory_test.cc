@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <random>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -129,6 +130,29 @@ TEST(SmapsParserTest, WhatTheKernelWouldNotWriteIsRefusedWithItsText) {
 
 TEST(SmapsParserTest, AKernelThatDoesNotTellIsUnimplemented) {
   EXPECT_TRUE(absl::IsUnimplemented(Parse("1000-2000 rw-p 0 0 0\nAnonymous: 4 kB\nLocked: 0 kB\n").status()));
+}
+
+TEST(SmapsParserTest, WhateverTheTextItEndsInAnAnswer) {
+  const std::string good = Mapping("1000-2000", "[heap]", 4, 4) + Mapping("ffff0000-ffff8000", "a b", 64, 0);
+  std::mt19937 random(7);  // NOLINT(bugprone-random-generator-seed): the same every time
+  int understood = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string text = good;
+    for (unsigned changes = 1 + random() % 3; changes > 0; --changes) {
+      const std::size_t at = random() % text.size();
+      if (random() % 4 == 0) {
+        text.erase(at, random() % 40);
+      } else {
+        text[at] = random() % 8 == 0 ? '\n' : static_cast<char>(random());
+      }
+      if (text.empty()) text = "\n";
+    }
+    const auto map = Parse(text, 1 + random() % 200, 1);
+    if (!map.ok()) continue;
+    ++understood;
+    EXPECT_LE(map->ranges.size(), 1U);
+  }
+  EXPECT_GT(understood, 0);  // most of the text is of no interest to us
 }
 
 // --- files
