@@ -35,6 +35,13 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                 read_now_.insert(id);
                 Tick();
               }),
+      kernel_log_(
+          io_, {.on_kill = [this](core::KilledProcess victim) { OnKernelKill(std::move(victim)); },
+                .on_overrun =
+                    [this] {
+                      SayDegraded(
+                          "the kernel's log was overwritten before it was read: a victim may not be named");
+                    }}),
       engine_(core::Policy{}) {}
 
 Daemon::~Daemon() = default;
@@ -111,6 +118,7 @@ absl::Status Daemon::StartRooms() {
 absl::Status Daemon::Run() {
   WaitForSignals();
   WaitForInotify();
+  FollowKernelLog();
   const core::Instant now = clock_.Now();
   next_node_ = next_scan_ = now;
   Tick();
@@ -233,7 +241,7 @@ void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
   last_scan_ = now;
   next_scan_ = next_whole_scan_;
   for (const std::string& what : tree_.degraded()) {
-    if (degraded_.insert(what).second) log_->Warn(EventLine(now, "degraded"), what);
+    SayDegraded(what);
   }
 }
 

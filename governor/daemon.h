@@ -27,6 +27,7 @@
 #include "governor/kernel/cgroup_tree.h"
 #include "governor/kernel/clock.h"
 #include "governor/kernel/guard.h"
+#include "governor/kernel/kernel_log.h"
 #include "governor/kernel/node.h"
 #include "governor/kernel/reclaimer.h"
 #include "governor/session/server.h"
@@ -89,6 +90,12 @@ class Daemon {
   void StartReclaimer();
   void StartReclaim(const core::Reclaim& request);
   void WriteNote(const core::Note& note);
+  void WriteKill(const core::Note& note);
+
+  // The kernel's witness, daemon_witness.cc.
+  void FollowKernelLog();
+  void OnKernelKill(core::KilledProcess victim);
+  void SayDegraded(const std::string& what);  // once each
 
   // Clients, on the control thread.
   void OnConnection(identity::AcceptedConnection connection);
@@ -116,6 +123,7 @@ class Daemon {
   kernel::NodeSampler node_;
   kernel::CgroupTree tree_;
   kernel::Alarms alarms_;
+  kernel::KernelLog kernel_log_;
   std::unique_ptr<kernel::BrakeKnob> brake_;  // v2, outside of observe mode
   std::unique_ptr<kernel::Reclaimer> reclaimer_;  // outside of observe mode
   std::unique_ptr<session::SessionServer> sessions_;

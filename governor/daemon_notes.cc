@@ -43,14 +43,43 @@ std::string SentenceOf(const core::Note& note, const std::string& domain, const 
     case core::NoteKind::kBrakeReleased:
       return fmt::format("{} brake let go at {}: {}", domain, level, note.text);
     case core::NoteKind::kOomKill:
-      return fmt::format("{} (usage {})", note.text, usage);
+      return note.text;
   }
   return "";
 }
 
+void AddVictim(const core::KillReport& kill, EventLine* line) {
+  line->Add("kills", static_cast<std::int64_t>(kill.count));
+  if (!kill.victim) return;
+  line->BeginObject("victim")
+      .Add("pid", std::int64_t{kill.victim->pid})
+      .Add("name", kill.victim->name)
+      .Add("cgroup", kill.cgroup)
+      .EndObject();
+  line->BeginArray("processes");
+  for (const core::ProcessSize& process : kill.victim->processes) {
+    line->BeginItem()
+        .Add("pid", std::int64_t{process.pid})
+        .Add("name", process.name)
+        .Add("rss", process.rss)
+        .EndObject();
+  }
+  line->EndArray();
+}
+
 }  // namespace
 
+void Daemon::WriteKill(const core::Note& note) {
+  EventLine line(note.at, core::NameOf(note.kind));
+  line.Add("domain", note.kill->domain).Add("cgroup", note.kill->cgroup);
+  line.Add("usage", note.usage);
+  if (note.limit) line.Add("limit", *note.limit);
+  AddVictim(*note.kill, &line);
+  log_->Write(std::move(line), note.text);
+}
+
 void Daemon::WriteNote(const core::Note& note) {
+  if (note.kill) return WriteKill(note);
   const std::string domain = tree_.PathOf(note.domain);
   std::string who = "the kernel";  // for what is collected without a client
   EventLine line(note.at, core::NameOf(note.kind));

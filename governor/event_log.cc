@@ -104,6 +104,24 @@ EventLine& EventLine::EndObject() {
   return *this;
 }
 
+EventLine& EventLine::BeginArray(std::string_view key) {
+  Key(key);
+  json_ += '[';
+  return *this;
+}
+
+EventLine& EventLine::BeginItem() {
+  if (json_.back() == '}') json_ += ", ";
+  json_ += '{';
+  first_in_object_ = true;
+  return *this;
+}
+
+EventLine& EventLine::EndArray() {
+  json_ += ']';
+  return *this;
+}
+
 EventLog::EventLog(LogFormat format) : format_(format) {
   spdlog::init_thread_pool(kWaitingLines, 1);
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();

@@ -32,6 +32,10 @@ class EventLine {
   // A nested object, "key": {...}; fields added until EndObject belong to it.
   EventLine& BeginObject(std::string_view key);
   EventLine& EndObject();
+  // "key": [...], of objects: each between BeginItem and EndObject.
+  EventLine& BeginArray(std::string_view key);
+  EventLine& BeginItem();
+  EventLine& EndArray();
 
   core::Instant at() const { return at_; }
   // The object without its closing brace.

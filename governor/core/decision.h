@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "governor/core/client_event.h"
+#include "governor/core/oom_kills.h"
 #include "governor/core/policy.h"
 #include "governor/core/snapshot.h"
 #include "governor/core/units.h"
@@ -111,7 +112,7 @@ enum class NoteKind {
   kBrakeArmed,  // memory.high set to `bytes`
   kBraking,     // usage reached the brake
   kBrakeReleased,
-  kOomKill,  // the kernel killed in this cgroup; `bytes` is usage then
+  kOomKill,  // the kernel killed; `kill` has where and whom
 };
 
 // One line of the record. Every change of a domain's state and every request leaves one.
@@ -129,6 +130,7 @@ struct Note {
   std::optional<Duration> took;  // from the sending of the directive to its closing
   Reason reason;
   std::string text;
+  std::optional<KillReport> kill;  // kOomKill; by path, because its cgroups may be gone
 };
 
 struct Decisions {

@@ -30,12 +30,7 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
   std::erase_if(in_need_, [this](const NeedOrder& need) { return world_.Find(need.second) == nullptr; });
   std::erase_if(braking_, [this](CgroupId id) { return world_.Find(id) == nullptr; });
 
-  for (const World::OomKill& kill : changes.oom_kills) {
-    const CgroupState& cgroup = *world_.Find(kill.cgroup);
-    Note note = NoteOn(cgroup, NoteKind::kOomKill);
-    note.text = absl::StrCat(kill.count, " OOM kill", kill.count == 1 ? "" : "s", " in ", cgroup.path);
-    decisions_.notes.push_back(std::move(note));
-  }
+  ReportKills(snapshot, changes);
   CloseRequests();
   CloseReclaims(snapshot);
 
@@ -80,6 +75,27 @@ void Engine::TakeIn(const ClientEvent& event) {
     leave(detached->client);
   }
   ledger_.Apply(now_, event);
+}
+
+void Engine::ReportKills(const Snapshot& snapshot, const World::Changes& changes) {
+  for (const CgroupAppeared& cgroup : snapshot.appeared) oom_kills_.SetHierarchical(cgroup.kills_of_subtree);
+  for (const World::OomKill& kill : changes.oom_kills) {
+    oom_kills_.Count(now_, world_.Find(kill.cgroup)->path, kill.count);
+  }
+  for (const KilledProcess& victim : snapshot.kills) oom_kills_.Record(victim);
+  for (KillReport& report : oom_kills_.Take(now_)) {
+    const CgroupState* domain = world_.FindByPath(report.domain.empty() ? report.cgroup : report.domain);
+    if (report.domain.empty()) {
+      domain = world_.TightestAbove(domain);
+      report.domain = domain == nullptr ? report.cgroup : domain->path;
+    }
+    Note note{.kind = NoteKind::kOomKill, .at = now_, .domain = kNodeId};
+    if (domain != nullptr) note = NoteOn(*domain, NoteKind::kOomKill);
+    note.text = TextOf(report);
+    note.kill = std::move(report);
+    decisions_.notes.push_back(std::move(note));
+  }
+  WakeAt(oom_kills_.NextDue());
 }
 
 void Engine::CloseRequests() {

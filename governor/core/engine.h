@@ -19,6 +19,7 @@
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
 #include "governor/core/ledger.h"
+#include "governor/core/oom_kills.h"
 #include "governor/core/policy.h"
 #include "governor/core/snapshot.h"
 #include "governor/core/world.h"
@@ -69,6 +70,7 @@ class Engine {
   // engine.cc: the order of a tick, and what follows from the cgroups.
   void TakeIn(const ClientEvent& event);
   void CloseRequests();
+  void ReportKills(const Snapshot& snapshot, const World::Changes& changes);
   void Judge(CgroupState& domain);
   DomainView ViewOf(const CgroupState& domain) const;
   bool NeedsStat(CgroupState& domain, const DomainView& view);
@@ -110,6 +112,7 @@ class Engine {
   bool policy_is_new_ = false;
   World world_;
   Ledger ledger_;
+  OomKills oom_kills_;
   std::set<NeedOrder> in_need_;
   std::set<CgroupId> braking_;
   std::uint64_t next_directive_ = 1;

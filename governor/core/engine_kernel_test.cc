@@ -336,5 +336,35 @@ TEST(EngineKernelTest, OnlyDomainsAtRiskHaveAPressureAlarm) {
   EXPECT_FALSE(decisions.pressure_alarms[0].on);
 }
 
+TEST(EngineKernelTest, AnOomKillThatTheKernelLogsIsRecordedAtOnceAndOnce) {
+  Node node;
+  const CgroupId pod = node.Add("/pod", 1000 * kMiB);
+  node.Tick();
+  node.Kill(pod);
+  node.Log({.at = node.now(), .pid = 9, .name = "holder", .domain = "/pod", .cgroup = "/pod/a"});
+  const Decisions decisions = node.Tick();
+  EXPECT_THAT(node.Lines(decisions, {NoteKind::kOomKill}),
+              ElementsAre("oom_kill /pod: OOM kill at the limit of /pod: holder (pid 9) in /pod/a"));
+  EXPECT_EQ(decisions.notes.at(0).domain, pod);
+  EXPECT_EQ(decisions.notes.at(0).kill.value().cgroup, "/pod/a");
+  node.Pass(OomKills::kExplained);
+  EXPECT_THAT(node.Lines(node.Tick(), {NoteKind::kOomKill}), SizeIs(0));
+}
+
+TEST(EngineKernelTest, AKillWithoutARecordIsPutDownToTheTightestLimitAbove) {
+  Node node;
+  const CgroupId pod = node.Add("/pod", 1000 * kMiB);
+  const CgroupId leaf = node.Add("/pod/a", 800 * kMiB);
+  node.SetUsage(pod, 990 * kMiB);
+  node.SetUsage(leaf, 300 * kMiB);
+  node.Tick();
+  node.Kill(leaf);
+  node.Tick();
+  node.Pass(OomKills::kGrace);
+  const Decisions decisions = node.Tick();
+  EXPECT_THAT(node.Lines(decisions, {NoteKind::kOomKill}),
+              ElementsAre("oom_kill /pod: 1 OOM kill in /pod/a, at the limit of /pod"));
+}
+
 }  // namespace
 }  // namespace memgov::core::testing

@@ -92,6 +92,31 @@ std::string TextOf(const Reason& reason) {
                          reason.observed, reason.threshold, held_ms);
 }
 
+std::string TextOf(const KillReport& report) {
+  const std::string where =
+      report.domain == "/" ? "out of the node's memory" : "at the limit of " + report.domain;
+  if (!report.victim) {
+    return absl::StrCat(report.count, " OOM kill", report.count == 1 ? "" : "s", " in ", report.cgroup,
+                        report.domain == report.cgroup ? "" : ", " + where);
+  }
+  const KilledProcess& victim = *report.victim;
+  std::string text =
+      absl::StrFormat("OOM kill %s: %s (pid %d) in %s", where, victim.name, victim.pid, report.cgroup);
+  const ProcessSize* next = nullptr;
+  for (const ProcessSize& process : victim.processes) {
+    if (process.pid == victim.pid) {
+      absl::StrAppend(&text, "; it held ", TextOf(process.rss));
+    } else if (next == nullptr) {
+      next = &process;
+    }
+  }
+  if (next != nullptr) {
+    absl::StrAppendFormat(&text, "; the next largest: %s (pid %d) with %s", next->name, next->pid,
+                          TextOf(next->rss));
+  }
+  return text;
+}
+
 std::string TextOf(Bytes bytes) {
   const double value = static_cast<double>(bytes);
   const double magnitude = value < 0 ? -value : value;

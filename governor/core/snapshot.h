@@ -57,9 +57,27 @@ struct CgroupSample {
 
 struct CgroupAppeared {
   CgroupId id{};
-  CgroupId parent{};       // kNodeId below the root of the hierarchy
-  std::string path;        // below the root of the memory hierarchy, for example "/kubepods/burstable"
-  bool has_brake = false;  // memory.high exists (v2)
+  CgroupId parent{};              // kNodeId below the root of the hierarchy
+  std::string path;               // below the root of the memory hierarchy, for example "/kubepods/burstable"
+  bool has_brake = false;         // memory.high exists (v2)
+  bool kills_of_subtree = false;  // oom_kills counts those in the cgroups below as well (v2)
+};
+
+struct ProcessSize {
+  int pid = 0;
+  std::string name;
+  Bytes rss = 0;
+};
+
+// A process that the kernel's OOM killer ended, as the kernel's log has it.
+struct KilledProcess {
+  Instant at;   // when we read it
+  int pid = 0;  // in the first pid namespace
+  std::string name;
+  std::string domain;     // the cgroup whose limit was hit; "/" for the node's memory; empty: not known
+  std::string cgroup;     // the process's own; empty: not known
+  bool or_below = false;  // ... or one below it (memory.oom.group)
+  std::vector<ProcessSize> processes;  // who was in the domain then, the largest first
 };
 
 enum class ReclaimId : std::uint64_t {};
@@ -79,6 +97,7 @@ struct Snapshot {
   std::vector<CgroupId> vanished;        // children before parents
   std::vector<CgroupSample> samples;     // at most one for each cgroup
   std::vector<ReclaimOutcome> reclaims;
+  std::vector<KilledProcess> kills;      // from the kernel's log, once each
 };
 
 }  // namespace memgov::core

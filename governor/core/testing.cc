@@ -80,6 +80,7 @@ std::string Serialised(const Decisions& decisions) {
         << n.bytes << ' ' << n.usage << ' ' << n.limit.value_or(-1) << ' '
         << n.took.value_or(Duration(-1)).count() << ' ' << n.text;
     Put(out, n.reason);
+    if (n.kill) out << " kill " << n.kill->domain << ' ' << n.kill->cgroup << ' ' << n.kill->count;
     out << '\n';
   }
   for (const CgroupId id : decisions.read_now) out << "read_now " << static_cast<std::uint32_t>(id) << '\n';
@@ -98,6 +99,8 @@ CgroupId Node::Add(const std::string& path, std::optional<Bytes> limit, bool has
   changes_.appeared.push_back({.id = id, .parent = parent, .path = path, .has_brake = has_brake});
   return id;
 }
+
+void Node::Say(ClientEvent event) { events_.push_back(std::move(event)); }
 
 void Node::Remove(CgroupId id) {
   cgroups_.erase(id);

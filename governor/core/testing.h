@@ -59,6 +59,8 @@ class Node {
   // A cgroup that cannot be read gives no samples.
   void SetReadable(CgroupId id, bool readable) { cgroups_.at(id).readable = readable; }
   void Kill(CgroupId id) { ++cgroups_.at(id).oom_kills; }
+  // The kernel's log names a victim, with the next tick.
+  void Log(KilledProcess victim) { changes_.kills.push_back(std::move(victim)); }
   Bytes usage(CgroupId id) const { return cgroups_.at(id).usage; }
   // What the engine has read last, and when.
   const CgroupSample& last_read(CgroupId id) const { return last_read_.at(id); }
@@ -71,7 +73,7 @@ class Node {
   void Answer(const Directive& directive, Bytes claimed, OutcomeStatus status = OutcomeStatus::kDone);
   // The same, and the bytes have left the client's cgroup.
   void Deliver(const Directive& directive, Bytes bytes);
-  void Say(ClientEvent event) { events_.push_back(std::move(event)); }
+  void Say(ClientEvent event);
 
   // One tick with a reading of every cgroup, or of those named. Carries out brake writes. Decisions of the
   // rounds that read_now caused are joined.

@@ -125,4 +125,24 @@ const CgroupState* World::Find(CgroupId id) const {
   return it == cgroups_.end() ? nullptr : &it->second;
 }
 
+const CgroupState* World::FindByPath(const std::string& path) const {
+  const auto it = std::find_if(cgroups_.begin(), cgroups_.end(),
+                               [&path](const auto& entry) { return entry.second.path == path; });
+  return it == cgroups_.end() ? nullptr : &it->second;
+}
+
+const CgroupState* World::TightestAbove(const CgroupState* cgroup) const {
+  const CgroupState* tightest = nullptr;
+  double fullest = -1;
+  for (; cgroup != nullptr; cgroup = cgroup->id == kNodeId ? nullptr : Find(cgroup->parent)) {
+    if (!cgroup->last || cgroup->limit.value_or(0) <= 0) continue;
+    const double full = static_cast<double>(cgroup->last->usage) / static_cast<double>(*cgroup->limit);
+    if (full > fullest) {
+      fullest = full;
+      tightest = cgroup;
+    }
+  }
+  return tightest;
+}
+
 }  // namespace memgov::core

@@ -91,6 +91,10 @@ class World {
   CgroupState* Find(CgroupId id);
   const CgroupState* Find(CgroupId id) const;
   const std::map<CgroupId, CgroupState>& cgroups() const { return cgroups_; }
+  // Looks at every cgroup: for what happens seldom.
+  const CgroupState* FindByPath(const std::string& path) const;
+  // Of the cgroup and those above it the one nearest to its limit; null for null, or when none has a limit.
+  const CgroupState* TightestAbove(const CgroupState* cgroup) const;
 
   // What may still go to swap when this cgroup's memory is full: the least that it and those above have left.
   Bytes SwapLeftOf(const CgroupState& cgroup) const;

@@ -165,7 +165,8 @@ CgroupTree::Entry* CgroupTree::Adopt(const Found& found, std::uint64_t inode, co
   out->appeared.push_back({.id = entry->id,
                            .parent = entry->parent,
                            .path = entry->path,
-                           .has_brake = !v1 && ::access((directory + "/memory.high").c_str(), F_OK) == 0});
+                           .has_brake = !v1 && ::access((directory + "/memory.high").c_str(), F_OK) == 0,
+                           .kills_of_subtree = !v1});
   by_path_[entry->path] = entry->id;
   return (by_id_[entry->id] = std::move(entry)).get();
 }

@@ -14,14 +14,6 @@ namespace {
 // PAGE_COUNTER_MAX in bytes depends on the page size; with the largest in use (64 KiB) it is the smallest.
 constexpr std::uint64_t kV1NoLimit = std::numeric_limits<std::int64_t>::max() & ~std::uint64_t{0xffff};
 
-std::optional<std::uint64_t> ParseNumber(std::string_view digits) {
-  std::uint64_t value = 0;
-  const char* end = digits.data() + digits.size();
-  const auto [stop, error] = std::from_chars(digits.data(), end, value);
-  if (error != std::errc() || stop != end) return std::nullopt;
-  return value;
-}
-
 std::optional<core::Bytes> ToBytes(std::uint64_t value, std::uint64_t unit = 1) {
   if (value > std::uint64_t{std::numeric_limits<core::Bytes>::max()} / unit) return std::nullopt;
   return static_cast<core::Bytes>(value * unit);
@@ -88,6 +80,14 @@ std::optional<core::Bytes> ParseKilobytes(std::string_view line, std::string_vie
 }
 
 }  // namespace
+
+std::optional<std::uint64_t> ParseNumber(std::string_view digits) {
+  std::uint64_t value = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, value);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return value;
+}
 
 std::optional<core::Bytes> ParseBytes(std::string_view text) {
   const auto line = TakeLine(&text);

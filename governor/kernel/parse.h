@@ -21,6 +21,9 @@ struct Limit {
   bool operator==(const Limit&) const = default;
 };
 
+// Decimal digits and nothing else.
+std::optional<std::uint64_t> ParseNumber(std::string_view digits);
+
 // "123\n": memory.current, memory.usage_in_bytes.
 std::optional<core::Bytes> ParseBytes(std::string_view text);
 
