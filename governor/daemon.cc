@@ -118,6 +118,7 @@ absl::Status Daemon::StartRooms() {
 absl::Status Daemon::Run() {
   WaitForSignals();
   WaitForInotify();
+  ExamineNode();
   FollowKernelLog();
   const core::Instant now = clock_.Now();
   next_node_ = next_scan_ = now;

@@ -29,8 +29,10 @@
 #include "governor/kernel/guard.h"
 #include "governor/kernel/kernel_log.h"
 #include "governor/kernel/node.h"
+#include "governor/kernel/probe.h"
 #include "governor/kernel/reclaimer.h"
 #include "governor/session/server.h"
+#include "governor/status_file.h"
 
 namespace memgov {
 
@@ -42,6 +44,9 @@ struct DaemonOptions {
   std::string state_dir = "/run/memgov";
   std::optional<std::string> cgroup_mount;
 };
+
+// `try_out`: with harmless trials in cgroups of its own, which observe mode does not make.
+kernel::ProbeRequest ProbeRequestOf(const DaemonOptions& options, bool try_out);
 
 class Daemon {
  public:
@@ -95,7 +100,9 @@ class Daemon {
   // The kernel's witness, daemon_witness.cc.
   void FollowKernelLog();
   void OnKernelKill(core::KilledProcess victim);
+  void ExamineNode();
   void SayDegraded(const std::string& what);  // once each
+  void WriteStatusFile();
 
   // Clients, on the control thread.
   void OnConnection(identity::AcceptedConnection connection);
@@ -143,7 +150,8 @@ class Daemon {
   core::Instant next_scan_;
   core::Instant next_whole_scan_;
   std::set<std::string> degraded_;  // said once each
-  absl::Status restored_;           // what Run returns
+  DaemonStatus status_;
+  absl::Status restored_;  // what Run returns
   std::optional<core::Instant> engine_next_;
   bool tick_posted_ = false;
   bool stopping_ = false;

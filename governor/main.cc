@@ -1,6 +1,7 @@
 // memgovd: flags, signals, wiring. Everything else is in the rooms.
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -8,10 +9,13 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "governor/daemon.h"
+#include "governor/doctor.h"
 #include "governor/kernel/process.h"
 #include "governor/policy/loader.h"
+#include "governor/status_file.h"
 
 namespace {
 
@@ -22,7 +26,8 @@ a kernel file nor sends a request.
 Signals: SIGTERM and SIGINT restore every knob and end; SIGHUP reads the policy again and keeps the old one
 if the new one is bad.
 
-Exit codes: 0 ended as asked, 1 could not start, 2 bad flags or a bad policy.
+Exit codes: 0 ended as asked, 1 could not start, 2 bad flags or a bad policy. Of doctor: 0 nothing is degraded
+or missing, 1 something is, 2 and memgovd cannot work without it.
 
 Examples:
   memgovd
@@ -30,6 +35,8 @@ Examples:
   memgovd --policy policy.yaml --root /kubepods.slice --log-format json
   memgovd --check policy.yaml
   memgovd --restore
+  memgovd doctor
+  memgovd doctor --json --root /kubepods.slice
 )";
 
 struct Flags {
@@ -37,6 +44,8 @@ struct Flags {
   std::string check;
   bool restore = false;
   std::string log_format = "text";
+  bool doctor = false;
+  bool json = false;
 };
 
 int Fail(int code, const absl::Status& status) {
@@ -55,9 +64,19 @@ int Check(const std::string& file) {
   return 0;
 }
 
+// Says what this node offers, changes nothing, and needs no daemon; one that runs here is heard too.
+int Doctor(const Flags& flags) {
+  const auto facts = memgov::kernel::ProbeNode(memgov::ProbeRequestOf(flags.daemon, true));
+  std::vector<memgov::Check> checks = memgov::Examine(facts);
+  if (facts.daemon_pid) memgov::AddRunningDaemon(flags.daemon.state_dir, *facts.daemon_pid, &checks);
+  std::cout << (flags.json ? memgov::JsonOf(checks) : memgov::TableOf(checks, ::isatty(STDOUT_FILENO) == 1));
+  return memgov::ExitCodeOf(checks);
+}
+
 // What needs no thread, or must come before the first.
 int Run(const Flags& flags) {
   std::signal(SIGPIPE, SIG_IGN);  // whoever reads our log may end; we do not
+  if (flags.doctor) return Doctor(flags);
   if (!flags.check.empty()) return Check(flags.check);
 
   auto layout = memgov::kernel::DiscoverCgroups(flags.daemon.cgroup_mount);
@@ -128,6 +147,13 @@ int main(int argc, char** argv) {
   app.add_option("--check", flags.check, "check a policy file, say all that is wrong with it, and end")
       ->type_name("FILE");
   app.add_flag("--restore", flags.restore, "let go of every brake that a dead memgovd left, and end");
+  CLI::App* doctor =
+      app.add_subcommand("doctor", "say what this node offers, and what is lost where it does not");
+  doctor->add_flag("--json", flags.json, "an array of {check, state, found, lost, remedy}");
+  doctor->fallthrough();  // --root, --cgroup-mount, --socket and --state-dir may follow the word
+  doctor->footer(
+      "Exit codes: 0 nothing is degraded or missing, 1 something is, 2 and memgovd cannot work without it.");
+  doctor->callback([&flags] { flags.doctor = true; });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

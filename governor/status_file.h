@@ -1,0 +1,26 @@
+// STATE_DIR/status.json: how a running memgovd is, for `memgovd doctor` and for people who look.
+//
+// It is replaced as a whole, so a reader sees the old state or the new one, never half of either.
+
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "governor/doctor.h"
+
+namespace memgov {
+
+struct DaemonStatus {
+  int pid = 0;
+  std::vector<Check> checks;          // at its start
+  std::vector<std::string> degraded;  // what has not worked since, in words for people
+};
+
+absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& status);
+
+// Puts what the memgovd with this pid has said of itself behind `checks`; nothing when it has said nothing.
+void AddRunningDaemon(const std::string& state_dir, int pid, std::vector<Check>* checks);
+
+}  // namespace memgov

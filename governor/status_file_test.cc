@@ -1,0 +1,62 @@
+#include "governor/status_file.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace memgov {
+namespace {
+
+class StatusFileTest : public testing::Test {
+ protected:
+  StatusFileTest() : directory_("/tmp/memgov-status-" + std::to_string(::getpid())) {}
+  ~StatusFileTest() override { std::filesystem::remove_all(directory_); }
+
+  std::vector<Check> Running(int pid) {
+    std::vector<Check> checks;
+    AddRunningDaemon(directory_, pid, &checks);
+    return checks;
+  }
+
+  const std::string directory_;
+};
+
+TEST_F(StatusFileTest, SaysWhatTheDaemonOfThatPidFoundWanting) {
+  ASSERT_TRUE(
+      WriteStatus(directory_, {.pid = 7, .checks = {{.name = "psi"}}, .degraded = {"a \"b\"\n", "c"}}).ok());
+  const auto checks = Running(7);
+  ASSERT_EQ(checks.size(), 2U);
+  EXPECT_EQ(checks[0].state, CheckState::kDegraded);
+  EXPECT_EQ(checks[0].found, "pid 7 says: a \"b\"\n");
+  EXPECT_TRUE(Running(8).empty());
+}
+
+TEST_F(StatusFileTest, IsReplacedAsAWhole) {
+  ASSERT_TRUE(WriteStatus(directory_, {.pid = 7, .degraded = {"a"}}).ok());
+  ASSERT_TRUE(WriteStatus(directory_, {.pid = 7}).ok());
+  EXPECT_TRUE(Running(7).empty());
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/status.json.new"));
+}
+
+TEST_F(StatusFileTest, ForeignAndBrokenFilesAreIgnored) {
+  EXPECT_TRUE(Running(7).empty());
+  std::filesystem::create_directories(directory_);
+  for (const char* text : {"", "{", "[]", "7", "{\"pid\": 7}", "{\"pid\": \"x\", \"degraded\": 7}",
+                           "{\"pid\": 7, \"degraded\": [[1]]}", "\xff\xfe{{{"}) {
+    std::ofstream(directory_ + "/status.json") << text;
+    EXPECT_TRUE(Running(7).empty()) << text;
+  }
+}
+
+TEST_F(StatusFileTest, ADirectoryThatCannotBeIsSaid) {
+  const absl::Status status = WriteStatus("/proc/memgov", {.pid = 7});
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(std::string(status.message()).find("/proc/memgov/status.json"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace memgov
