@@ -1,6 +1,7 @@
 #include "governor/daemon.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <boost/asio/post.hpp>
 #include <csignal>
@@ -20,6 +21,12 @@ constexpr auto kScanAgain = std::chrono::milliseconds(100);  // at most so often
 constexpr auto kNodeEvery = std::chrono::milliseconds(250);
 // A tick may ask for fresh readings and be run again; a cgroup that cannot be read must not make it endless.
 constexpr int kMostRounds = 3;
+constexpr std::size_t kShareOfOomAlarms = 8;  // of the files that may be open, one part
+
+std::size_t MostOomAlarms() {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / kShareOfOomAlarms : 0;
+}
 
 }  // namespace
 
@@ -42,6 +49,8 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                       SayDegraded(
                           "the kernel's log was overwritten before it was read: a victim may not be named");
                     }}),
+      oom_alarms_(io_, layout_, MostOomAlarms(),
+                  [this](core::CgroupId id, bool first) { OnOomLook(id, first); }),
       engine_(core::Policy{}) {}
 
 Daemon::~Daemon() = default;
@@ -200,6 +209,7 @@ void Daemon::Tick() {
     const core::Instant now = clock_.Now();
     core::Snapshot snapshot = std::exchange(early_, {});
     Sample(now, &snapshot);
+    WatchForKills(snapshot);
     const std::vector<core::ClientEvent> events = std::exchange(events_, {});
     const core::Decisions decisions = engine_.Tick(now, snapshot, events);
     Dispatch(decisions);
@@ -225,6 +235,7 @@ void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
       Scan(now, snapshot);
     }
   }
+  for (const core::CgroupId id : std::exchange(read_whole_, {})) tree_.Sample(id, now, true, snapshot);
   if (now >= next_node_) {
     if (auto sample = node_.Sample(now)) snapshot->samples.push_back(*sample);
     next_node_ = now + kNodeEvery;
@@ -254,7 +265,10 @@ void Daemon::Dispatch(const core::Decisions& decisions) {
   for (const core::Reclaim& request : decisions.reclaims) StartReclaim(request);
   for (const core::SetWire& wire : decisions.wires) ApplyWire(wire);
   for (const core::SetCadence& cadence : decisions.cadences) tree_.SetCadence(cadence);
-  for (const core::Note& note : decisions.notes) WriteNote(note);
+  for (const core::Note& note : decisions.notes) {
+    WriteNote(note);
+    if (note.kind == core::NoteKind::kCritical) KeepProcesses(tree_.PathOf(note.domain));
+  }
 }
 
 void Daemon::ApplyWire(const core::SetWire& wire) {

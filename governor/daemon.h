@@ -10,6 +10,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -29,7 +30,9 @@
 #include "governor/kernel/guard.h"
 #include "governor/kernel/kernel_log.h"
 #include "governor/kernel/node.h"
+#include "governor/kernel/oom_alarm.h"
 #include "governor/kernel/probe.h"
+#include "governor/kernel/process_table.h"
 #include "governor/kernel/reclaimer.h"
 #include "governor/session/server.h"
 #include "governor/status_file.h"
@@ -74,6 +77,13 @@ class Daemon {
     std::uint64_t cookie = 0;
   };
 
+  // Who was in a cgroup when it became critical or was about to lose one.
+  struct KeptProcesses {
+    std::string cgroup;
+    core::Instant at;
+    kernel::ProcessTable table;
+  };
+
   Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional<kernel::Guard> guard,
          EventLog* log);
   absl::Status StartRooms();
@@ -100,6 +110,11 @@ class Daemon {
   // The kernel's witness, daemon_witness.cc.
   void FollowKernelLog();
   void OnKernelKill(core::KilledProcess victim);
+  void WatchForKills(const core::Snapshot& snapshot);
+  void OnOomLook(core::CgroupId id, bool first);
+  void KeepProcesses(const std::string& path);
+  std::vector<core::ProcessSize> ProcessesFor(const core::KillReport& report) const;
+  std::string PlaceOf(const core::KilledProcess& victim) const;
   void ExamineNode();
   void SayDegraded(const std::string& what);  // once each
   void WriteStatusFile();
@@ -131,7 +146,8 @@ class Daemon {
   kernel::CgroupTree tree_;
   kernel::Alarms alarms_;
   kernel::KernelLog kernel_log_;
-  std::unique_ptr<kernel::BrakeKnob> brake_;  // v2, outside of observe mode
+  kernel::OomAlarms oom_alarms_;
+  std::unique_ptr<kernel::BrakeKnob> brake_;      // v2, outside of observe mode
   std::unique_ptr<kernel::Reclaimer> reclaimer_;  // outside of observe mode
   std::unique_ptr<session::SessionServer> sessions_;
   std::unique_ptr<identity::Acceptor> acceptor_;
@@ -151,6 +167,9 @@ class Daemon {
   core::Instant next_whole_scan_;
   std::set<std::string> degraded_;  // said once each
   DaemonStatus status_;
+  std::set<core::CgroupId> read_whole_;       // where a kill may have been counted
+  std::deque<KeptProcesses> kept_processes_;  // newest last
+  bool sees_all_pids_ = false;
   absl::Status restored_;  // what Run returns
   std::optional<core::Instant> engine_next_;
   bool tick_posted_ = false;

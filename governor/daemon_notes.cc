@@ -48,16 +48,9 @@ std::string SentenceOf(const core::Note& note, const std::string& domain, const 
   return "";
 }
 
-void AddVictim(const core::KillReport& kill, EventLine* line) {
-  line->Add("kills", static_cast<std::int64_t>(kill.count));
-  if (!kill.victim) return;
-  line->BeginObject("victim")
-      .Add("pid", std::int64_t{kill.victim->pid})
-      .Add("name", kill.victim->name)
-      .Add("cgroup", kill.cgroup)
-      .EndObject();
+void AddProcesses(const std::vector<core::ProcessSize>& processes, EventLine* line) {
   line->BeginArray("processes");
-  for (const core::ProcessSize& process : kill.victim->processes) {
+  for (const core::ProcessSize& process : processes) {
     line->BeginItem()
         .Add("pid", std::int64_t{process.pid})
         .Add("name", process.name)
@@ -70,12 +63,22 @@ void AddVictim(const core::KillReport& kill, EventLine* line) {
 }  // namespace
 
 void Daemon::WriteKill(const core::Note& note) {
+  core::KillReport kill = *note.kill;
+  std::vector<core::ProcessSize> processes = ProcessesFor(kill);
   EventLine line(note.at, core::NameOf(note.kind));
-  line.Add("domain", note.kill->domain).Add("cgroup", note.kill->cgroup);
-  line.Add("usage", note.usage);
+  line.Add("domain", kill.domain).Add("cgroup", kill.cgroup);
+  line.Add("kills", static_cast<std::int64_t>(kill.count)).Add("usage", note.usage);
   if (note.limit) line.Add("limit", *note.limit);
-  AddVictim(*note.kill, &line);
-  log_->Write(std::move(line), note.text);
+  if (kill.victim) {
+    line.BeginObject("victim")
+        .Add("pid", std::int64_t{kill.victim->pid})
+        .Add("name", kill.victim->name)
+        .Add("cgroup", kill.cgroup)
+        .EndObject();
+  }
+  AddProcesses(processes, &line);
+  if (kill.victim) kill.victim->processes = std::move(processes);
+  log_->Write(std::move(line), core::TextOf(kill));
 }
 
 void Daemon::WriteNote(const core::Note& note) {

@@ -10,6 +10,14 @@
 #include "governor/kernel/cgroup_path.h"
 
 namespace memgov {
+namespace {
+
+constexpr std::size_t kMostKept = 64;
+// Reading who is there costs up to 3 ms; in a storm of kills the later ones do without.
+constexpr std::size_t kMostAtOnce = 8;
+constexpr auto kAtOnce = std::chrono::milliseconds(100);
+
+}  // namespace
 
 kernel::ProbeRequest ProbeRequestOf(const DaemonOptions& options, bool try_out) {
   return {.cgroup_mount = options.cgroup_mount,
@@ -22,7 +30,9 @@ kernel::ProbeRequest ProbeRequestOf(const DaemonOptions& options, bool try_out) 
 void Daemon::ExamineNode() {
   const bool observes = options_.observe || options_.policy_file.empty();
   status_.pid = ::getpid();
-  status_.checks = Examine(kernel::ProbeNode(ProbeRequestOf(options_, !observes)));
+  const kernel::NodeFacts facts = kernel::ProbeNode(ProbeRequestOf(options_, !observes));
+  sees_all_pids_ = facts.first_pid_namespace;
+  status_.checks = Examine(facts);
   for (const Check& check : status_.checks) {
     if (check.state == CheckState::kOk) continue;
     log_->Warn(EventLine(clock_.Now(), "degraded")
@@ -57,12 +67,79 @@ void Daemon::FollowKernelLog() {
 }
 
 void Daemon::OnKernelKill(core::KilledProcess victim) {
+  if (victim.cgroup.empty()) victim.cgroup = PlaceOf(victim);
   const auto roots = kernel::IndependentRoots(options_.roots);
   const auto watched = [&victim](const std::string& root) { return kernel::IsWithin(victim.cgroup, root); };
   if (!victim.cgroup.empty() && std::none_of(roots.begin(), roots.end(), watched)) return;
   victim.at = clock_.Now();
   early_.kills.push_back(std::move(victim));
   Wake();
+}
+
+// Where the log does not say it: the kept tables know the victim, or it has not quite ended yet.
+std::string Daemon::PlaceOf(const core::KilledProcess& victim) const {
+  if (!sees_all_pids_) return "";
+  for (auto kept = kept_processes_.rbegin(); kept != kept_processes_.rend(); ++kept) {
+    for (const kernel::ProcessEntry& process : kept->table.processes) {
+      if (process.pid == victim.pid && process.name == victim.name) return process.cgroup;
+    }
+  }
+  return kernel::CgroupOfProcess(layout_.memory_version, victim.pid, victim.name).value_or("");
+}
+
+void Daemon::WatchForKills(const core::Snapshot& snapshot) {
+  if (layout_.memory_version != kernel::MemoryVersion::kV1) return;
+  for (const core::CgroupId id : snapshot.vanished) oom_alarms_.Disarm(id);
+  for (const core::CgroupAppeared& cgroup : snapshot.appeared) {
+    const absl::Status armed = oom_alarms_.Arm(cgroup.id, cgroup.path);
+    if (armed.ok() || absl::IsNotFound(armed)) continue;
+    SayDegraded(fmt::format(
+        "no OOM alarm in some cgroups: a kill is not counted if its cgroup is removed at once ({})",
+        TextOf(armed)));
+  }
+}
+
+void Daemon::OnOomLook(core::CgroupId id, bool first) {
+  if (first) KeepProcesses(tree_.PathOf(id));
+  read_whole_.insert(id);
+  Wake();
+}
+
+void Daemon::KeepProcesses(const std::string& path) {
+  const core::Instant now = clock_.Now();
+  if (path.empty() || path == "/") return;  // of the whole machine the kernel's own table has to do
+  if (kept_processes_.size() >= kMostAtOnce &&
+      now - kept_processes_[kept_processes_.size() - kMostAtOnce].at < kAtOnce) {
+    return;
+  }
+  kernel::ProcessTable table = kernel::ReadProcessTable(layout_, path);
+  if (table.processes.empty()) return;  // removed: what was kept before is worth more
+  std::erase_if(kept_processes_, [&path](const KeptProcesses& kept) { return kept.cgroup == path; });
+  kept_processes_.push_back({.cgroup = path, .at = now, .table = std::move(table)});
+  if (kept_processes_.size() > kMostKept) kept_processes_.pop_front();
+}
+
+// The kernel's own table of that moment; else what was kept of the domain or the victim's cgroup; else who is
+// left.
+std::vector<core::ProcessSize> Daemon::ProcessesFor(const core::KillReport& report) const {
+  if (report.victim && !report.victim->processes.empty()) return report.victim->processes;
+  kernel::ProcessTable left;
+  const kernel::ProcessTable* table = nullptr;
+  for (const std::string& path : {report.cgroup, report.domain}) {
+    for (const KeptProcesses& kept : kept_processes_) {
+      if (kept.cgroup == path) table = &kept.table;
+    }
+  }
+  if (table == nullptr) {
+    left = kernel::ReadProcessTable(layout_, report.domain);
+    table = &left;
+  }
+  std::vector<core::ProcessSize> processes;
+  processes.reserve(table->processes.size());
+  for (const kernel::ProcessEntry& process : table->processes) {
+    processes.push_back({.pid = process.pid, .name = process.name, .rss = process.rss});
+  }
+  return processes;
 }
 
 }  // namespace memgov

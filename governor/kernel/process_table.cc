@@ -6,21 +6,18 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <filesystem>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "governor/kernel/cgroup_path.h"
+#include "governor/kernel/cgroup_processes.h"
 #include "governor/kernel/parse.h"
 #include "governor/kernel/unique_fd.h"
 
 namespace memgov::kernel {
 namespace {
 
-using SteadyClock = std::chrono::steady_clock;
-
-constexpr std::size_t kMostDirectories = 1024;
 constexpr std::size_t kLargestFile = 64 * 1024;
 
 // "" when it cannot be read.
@@ -73,46 +70,24 @@ void ReadNames(ProcessEntry* entry) {
     entry->oom_score_adj = value;
 }
 
-// The directories of a cgroup and all below it, as paths in the hierarchy.
-std::vector<std::string> Subtree(const CgroupLayout& layout, const std::string& path, bool* complete) {
-  std::vector<std::string> paths = {path == "/" ? "" : path};
-  for (std::size_t next = 0; next < paths.size(); ++next) {
-    std::error_code error;
-    std::filesystem::directory_iterator walk(layout.memory_mount + paths[next], error);
-    for (; !error && walk != std::filesystem::end(walk); walk.increment(error)) {
-      std::error_code gone;
-      if (!walk->is_directory(gone)) continue;
-      if (paths.size() >= kMostDirectories) {
-        *complete = false;
-        return paths;
-      }
-      paths.push_back(absl::StrCat(paths[next], "/", walk->path().filename().string()));
-    }
-  }
-  return paths;
-}
-
 }  // namespace
 
 ProcessTable ReadProcessTable(const CgroupLayout& layout, const std::string& path,
                               const ProcessTableBounds& bounds) {
-  const auto give_up = SteadyClock::now() + bounds.longest;
+  const auto give_up = std::chrono::steady_clock::now() + bounds.longest;
   ProcessTable table;
+  const auto list = ProcessesWithin(layout, path, bounds.most_pids);
+  if (!list.ok()) return table;
+  table.complete = !list->more && list->hidden == 0;
   std::vector<ProcessEntry>& found = table.processes;
-  const auto at_bound = [&] { return table.seen >= bounds.most_pids || SteadyClock::now() > give_up; };
-  for (const std::string& cgroup : Subtree(layout, path, &table.complete)) {
-    const std::string pids = ReadAll(layout.memory_mount + cgroup + "/cgroup.procs", kLargestFile);
-    for (std::string_view rest = pids; !rest.empty();) {
-      const auto pid = ParseNumber(TakePart(&rest, '\n'));
-      if (!pid || *pid == 0) continue;  // 0: outside of our pid namespace
-      if (at_bound()) {
-        table.complete = false;
-        break;
-      }
-      ++table.seen;
-      ProcessEntry entry{.pid = static_cast<int>(*pid), .cgroup = cgroup};
-      if (ReadSize(&entry)) found.push_back(std::move(entry));
+  for (const CgroupProcess& process : list->processes) {
+    if (std::chrono::steady_clock::now() > give_up) {
+      table.complete = false;
+      break;
     }
+    ++table.seen;
+    ProcessEntry entry{.pid = process.pid, .cgroup = process.cgroup};
+    if (ReadSize(&entry)) found.push_back(std::move(entry));
   }
   const std::size_t kept = std::min(found.size(), bounds.most_kept);
   std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(kept), found.end(),

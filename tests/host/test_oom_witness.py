@@ -10,6 +10,7 @@ from .conftest import DEADLINE, scaled
 from .policies import OBSERVE
 
 # Takes memory a MiB at a time until somebody ends it.
+KILLS = 30
 HOG = "import sys\nheld = []\nwhile True: held.append(bytearray(1 << 20))\n"
 
 
@@ -46,3 +47,23 @@ def test_a_kill_is_reported_once_though_every_cgroup_above_counts_it(stage):
     hog_in(stage, second)
     governor.wait_for("oom_kill", DEADLINE, 3)
     assert len(governor.of("oom_kill")) == 3
+
+
+def test_no_kill_is_lost_though_each_cgroup_is_removed_at_once(stage):
+    """Faster than the kernel's log tells of each in full: after ten in 5 s it names but no longer places them."""
+    governor = stage.govern(OBSERVE)
+    killed = {}
+    for number in range(KILLS):
+        leaf = Cgroup.create(stage.parent.hierarchy, f"{stage.parent.name}/n{number}", scaled(32))
+        killed[hog_in(stage, leaf)] = leaf.name
+        leaf.remove()
+    wait_until(lambda: sum(kill["kills"] for kill in governor.of("oom_kill")) >= KILLS, DEADLINE, "all kills reported")
+    kills = governor.of("oom_kill")
+    assert sum(kill["kills"] for kill in kills) == KILLS
+    named = [kill["victim"]["pid"] for kill in kills if "victim" in kill]
+    assert len(named) == len(set(named))
+    for kill in kills:
+        assert kill["cgroup"] in killed.values() or kill["cgroup"] == stage.parent.name
+        if "victim" in kill and kill["cgroup"] != stage.parent.name:
+            assert killed[kill["victim"]["pid"]] == kill["cgroup"]
+    print(f"{len(named)} of {KILLS} victims named, {sum(1 for kill in kills if kill['processes'])} with processes")
