@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <string>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "governor/kernel/unique_fd.h"
@@ -69,7 +68,7 @@ ReclaimResult ReclaimMemory(const CgroupLayout& layout, const ReclaimOrder& orde
     absl::Status written = WriteReclaim(layout, order.path, step, swappiness_argument);
     const auto usage = meter.Usage();
     if (!usage.ok() || (!written.ok() && !absl::IsUnavailable(written))) {
-      result.status = usage.ok() ? std::move(written) : usage.status();
+      result.status = usage.ok() ? written : usage.status();
       break;
     }
     disappointments = result.usage_after - *usage < step / 8 ? disappointments + 1 : 0;
