@@ -23,11 +23,18 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "governor/identity/test_fixtures.h"
 
 namespace memgov::identity {
 namespace {
 
 using testing::HasSubstr;
+
+std::string ReadFile(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
 
 TEST(MemoryCgroupPath, TakesTheV1LineWhereThereIsOne) {
   EXPECT_EQ(*MemoryCgroupPath("9:name=systemd:/system.slice\n4:memory:/kubepods/a\n0::/elsewhere\n"),
@@ -60,6 +67,15 @@ TEST(MemoryCgroupPath, RefusesWhatItCannotTell) {
   EXPECT_THAT(message("4:memory:\n"), HasSubstr("does not begin with /"));
   EXPECT_THAT(message("4:memory:/a\n5:memory:/b\n"), HasSubstr("a second, different line"));
   EXPECT_THAT(message("0::/gone (deleted)\n"), HasSubstr("was removed: /gone (deleted)"));
+}
+
+TEST(MemoryCgroupPath, ReadsWhatHostsShow) {
+  for (const FixtureRow& row : ReadFixture("proc_pid_cgroup/expected.txt")) {
+    ASSERT_EQ(row.columns.size(), 2u) << row.where;
+    const auto path = MemoryCgroupPath(ReadFile(FixtureRoot() + "/proc_pid_cgroup/" + row.columns[0]));
+    ASSERT_TRUE(path.ok()) << row.where << ": " << path.status();
+    EXPECT_EQ(*path, row.columns[1]) << row.where;
+  }
 }
 
 TEST(ResolveCgroupPath, IsTheSamePathInTheHostsNamespace) {
@@ -136,12 +152,6 @@ class ConnectedChild {
 
 void WaitForever(int /*socket*/) {
   while (true) ::pause();
-}
-
-std::string ReadFile(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
 }
 
 bool Readable(const UniqueFd& fd, int timeout_ms) {

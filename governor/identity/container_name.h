@@ -3,9 +3,14 @@
 //
 // Names are for people and for matching rules, never for authority: whoever may create cgroups chooses their
 // names. Therefore the path is read from the left, where only root writes, and the outermost container wins.
+// A pod's path must begin at the root of the hierarchy: what looks like one further down is an imitation, or
+// belongs to a cluster inside a container (kind), which a memgovd in that container names.
+//
+// Adding a layout is adding lines to tests/fixtures/cgroup_paths.
 
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -15,24 +20,39 @@ namespace memgov::identity {
 enum class ContainerKind {
   kOther,           // no container that we know the naming of
   kPodContainer,    // Kubernetes, any runtime
-  kDocker,          // also docker's children in the cgroup of a container, such as a kind node
-  kPodman,          // rootful or rootless
-  kSystemdService,  // a unit of the system manager
+  kContainer,       // of a runtime without Kubernetes; also one that holds others, such as a kind node
+  kSystemdService,  // a unit of the system manager or of a user's
 };
+
+// As far as the path tells, which is not always.
+enum class Runtime { kUnknown, kContainerd, kCrio, kDocker, kPodman, kCtr, kSystemd };
+
+// Kubernetes' quality of service class.
+enum class QosClass { kGuaranteed, kBurstable, kBestEffort };
 
 struct ContainerName {
   ContainerKind kind = ContainerKind::kOther;
-  std::string pod_uid;       // kPodContainer: as in the API, with dashes (static pods: 32 hex digits)
-  std::string container_id;  // all 64 hex digits; empty for kSystemdService and the pod's own cgroup
+  Runtime runtime = Runtime::kUnknown;
+  std::optional<QosClass> qos;  // kPodContainer
+  std::string pod_uid;          // kPodContainer: as in the API, with dashes (static pods: 32 hex digits)
+  std::string container_id;  // all 64 hex digits (ctr: the name); empty for services and a pod's own cgroup
   std::string unit;          // kSystemdService: "redis.service"
+
+  bool operator==(const ContainerName&) const = default;
 };
 
 // Reads a path below the root of the memory hierarchy, for example
-// "/system.slice/docker-<64 hex digits>.scope". Pure; never fails: what is not recognised is kOther.
+// "/system.slice/docker-<64 hex digits>.scope". Pure; never fails: what is not recognised is kOther, also a
+// path with "..", which belongs through ResolveCgroupPath first.
 ContainerName ParseContainerName(absl::string_view cgroup_path);
 
-// One short word: "pod/1f2e3d4c/0123456789ab", "docker/0123456789ab", "podman/0123456789ab", "redis.service".
-// Empty for kOther.
+// One short word: "pod/1f2e3d4c/0123456789ab", "docker/0123456789ab", "container/0123456789ab" where the path
+// does not tell the runtime, "redis.service". Empty for kOther.
 std::string DisplayName(const ContainerName& name);
+
+// In the words of the field: "containerd", "cri-o", "docker", "podman", "ctr", "systemd"; empty for kUnknown.
+absl::string_view NameOf(Runtime runtime);
+// "guaranteed", "burstable", "besteffort".
+absl::string_view NameOf(QosClass qos);
 
 }  // namespace memgov::identity

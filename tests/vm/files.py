@@ -76,15 +76,16 @@ def stage_tree(build: str | os.PathLike[str] | None = None) -> list[FilePair]:
 
 
 def tree_env(build: str | os.PathLike[str] | None = None) -> dict[str, str]:
-    """The environment that programs of a staged tree expect: where their build directory and its libraries are.
+    """The environment that programs of a staged tree expect: where their build directory, its libraries and the
+    fixtures are.
 
-    The run path that CMake writes into programs is the directory's name on this machine.
+    The paths that CMake writes into programs are those of this machine.
     """
     build_dir = pathlib.Path(build) if build else build_directory()
     guest_build = f"{GUEST_ROOT}/build/release"
     libraries = {f"{guest_build}/{path.parent.relative_to(build_dir)}" for path in programs(build_dir)
                  if ".so" in path.suffixes}
-    env = {"MEMGOV_BUILD": guest_build}
+    env = {"MEMGOV_BUILD": guest_build, "MEMGOV_FIXTURES": f"{GUEST_ROOT}/tests/fixtures"}
     if libraries:
         env["LD_LIBRARY_PATH"] = ":".join(sorted(libraries))
     return env
