@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "governor/core/explain.h"
+#include "governor/identity/namespace_root.h"
 #include "governor/policy/loader.h"
 
 namespace memgov {
@@ -116,6 +117,9 @@ absl::Status Daemon::StartRooms() {
 
   identity::AcceptorOptions acceptor_options;
   acceptor_options.socket_path = options_.socket_path;
+  acceptor_options.attestor.cgroup_namespace_root = options_.cgroup_namespace_root
+                                                        ? options_.cgroup_namespace_root
+                                                        : identity::FindNamespaceRoot(layout_.memory_mount);
   auto acceptor = identity::Acceptor::Listen(
       io_, std::move(acceptor_options),
       [this](identity::AcceptedConnection connection) { OnConnection(std::move(connection)); });

@@ -46,6 +46,7 @@ struct DaemonOptions {
   std::string socket_path = "/run/memgov/memgov.sock";
   std::string state_dir = "/run/memgov";
   std::optional<std::string> cgroup_mount;
+  std::optional<std::string> cgroup_namespace_root;  // absent: found by looking
 };
 
 // `try_out`: with harmless trials in cgroups of its own, which observe mode does not make.

@@ -141,6 +141,16 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--cgroup-mount", flags.daemon.cgroup_mount, "cgroup mount to use, such as /host/cgroup")
       ->type_name("DIR");
+  app.add_option("--cgroup-namespace-root", flags.daemon.cgroup_namespace_root,
+                 "where memgovd's own cgroup namespace begins below the mount, if it cannot tell")
+      ->type_name("PATH")
+      ->check(CLI::Validator(
+          [](const std::string& path) {
+            return path.starts_with("/") && path.find("/..") == std::string::npos
+                       ? ""
+                       : "must begin with / and lead down, such as /kubepods/pod1/a";
+          },
+          ""));
   app.add_option("--log-format", flags.log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();

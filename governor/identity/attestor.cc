@@ -35,6 +35,15 @@ absl::Status Exited(pid_t pid) {
       absl::StrCat("the process that connected (pid ", pid, ") exited before it could be identified"));
 }
 
+absl::Status NamespaceUnknown() {
+  return absl::UnauthenticatedError(
+      "memgovd does not find itself in the cgroup mount that it uses, so it cannot tell in which cgroup a "
+      "peer "
+      "is; mount the whole of the host's /sys/fs/cgroup into its container (--cgroup-mount), or say where "
+      "its "
+      "cgroup namespace begins (--cgroup-namespace-root)");
+}
+
 // The whole of a small file of /proc/PID. An exited process is the only error that a peer can bring about.
 absl::StatusOr<std::string> ReadProcFile(pid_t pid, absl::string_view name) {
   const std::string path = absl::StrCat("/proc/", pid, "/", name);
@@ -172,7 +181,8 @@ absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) 
                        again->cgroup, " while it was identified; connect again"));
     }
   }
-  absl::StatusOr<std::string> cgroup = ResolveCgroupPath(look->cgroup, options.cgroup_namespace_root);
+  if (!options.cgroup_namespace_root) return NamespaceUnknown();
+  absl::StatusOr<std::string> cgroup = ResolveCgroupPath(look->cgroup, *options.cgroup_namespace_root);
   if (!cgroup.ok()) return absl::UnauthenticatedError(cgroup.status().message());
   attested.peer.cgroup = *std::move(cgroup);
   attested.peer.container = DisplayName(ParseContainerName(attested.peer.cgroup));
@@ -218,9 +228,12 @@ absl::StatusOr<std::string> ResolveCgroupPath(absl::string_view seen, absl::stri
       continue;
     }
     if (!climbing || resolved.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "cgroup ", absl::CHexEscape(seen), " lies outside of memgovd's cgroup namespace (root ",
-          namespace_root, "); run memgovd in the host's (containers: --cgroupns=host)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("cgroup ", absl::CHexEscape(seen),
+                       " lies outside of memgovd's cgroup namespace (root ", namespace_root,
+                       "); run memgovd in the host's (containers: --cgroupns=host), or mount the host's "
+                       "/sys/fs/cgroup into "
+                       "its container and say where (--cgroup-mount)"));
     }
     resolved.pop_back();
   }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -26,7 +27,8 @@ struct AttestedPeer {
 struct AttestorOptions {
   // Where our cgroup namespace begins, below the root of the memory hierarchy. "/" unless memgovd runs in a
   // private cgroup namespace (docker and Kubernetes default on v2); the kernel shows us paths relative to it.
-  std::string cgroup_namespace_root = "/";
+  // FindNamespaceRoot tells; absent, because it could not, everybody is refused.
+  std::optional<std::string> cgroup_namespace_root = "/";
   // False takes the way of kernels before 6.5 even where SO_PEERPIDFD exists.
   bool use_peer_pidfd = true;
 };

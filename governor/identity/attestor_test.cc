@@ -21,6 +21,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "governor/identity/test_fixtures.h"
@@ -70,7 +71,9 @@ TEST(MemoryCgroupPath, RefusesWhatItCannotTell) {
 }
 
 TEST(MemoryCgroupPath, ReadsWhatHostsShow) {
-  for (const FixtureRow& row : ReadFixture("proc_pid_cgroup/expected.txt")) {
+  const std::vector<FixtureRow> rows = ReadFixture("proc_pid_cgroup/expected.txt");
+  ASSERT_FALSE(rows.empty());
+  for (const FixtureRow& row : rows) {
     ASSERT_EQ(row.columns.size(), 2u) << row.where;
     const auto path = MemoryCgroupPath(ReadFile(FixtureRoot() + "/proc_pid_cgroup/" + row.columns[0]));
     ASSERT_TRUE(path.ok()) << row.where << ": " << path.status();
@@ -295,6 +298,22 @@ TEST(Attest, FindsThePeersOwnCgroup) {
     EXPECT_EQ(attested->peer.container, "");
   }
   EXPECT_EQ(::rmdir(directory.c_str()), 0);
+}
+
+TEST(Attest, SeesFromAPrivateCgroupNamespace) {
+  ConnectedChild child(WaitForever);
+  const std::string seen = *MemoryCgroupPath(ReadFile("/proc/self/cgroup"));
+  const absl::StatusOr<AttestedPeer> attested =
+      Attest(child.socket(), {.cgroup_namespace_root = "/docker/node"});
+  ASSERT_TRUE(attested.ok()) << attested.status();
+  EXPECT_EQ(attested->peer.cgroup, seen == "/" ? "/docker/node" : "/docker/node" + seen);
+}
+
+TEST(Attest, RefusesEverybodyWhereTheNamespaceIsUnknown) {
+  ConnectedChild child(WaitForever);
+  const absl::Status refused = Attest(child.socket(), {.cgroup_namespace_root = std::nullopt}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("--cgroup-namespace-root"));
 }
 
 TEST(Attest, NamesTheSystemCallThatFailed) {
