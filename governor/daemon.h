@@ -68,6 +68,7 @@ class Daemon {
   struct Owner {
     boost::asio::posix::stream_descriptor pidfd;  // readable when the process has exited
     core::Instant accepted_at;
+    identity::Peer peer;
     std::optional<core::ClientId> client;  // set by on_attach
   };
   struct ClientName {

@@ -15,6 +15,21 @@ constexpr auto kSilence = std::chrono::seconds(15);
 // So many may be silent at a time; each costs a descriptor. Above that new connections are closed unheard.
 constexpr std::size_t kMostSilent = 4096;
 
+// Whose process it is, as far as it is known.
+void AddWorkload(const identity::Peer& peer, EventLine* line) {
+  const auto add = [line](std::string_view key, absl::string_view value) {
+    if (!value.empty()) line->Add(key, std::string_view(value.data(), value.size()));
+  };
+  add("container", peer.container);
+  add("runtime", identity::NameOf(peer.workload.runtime));
+  if (peer.workload.qos) add("qos", identity::NameOf(*peer.workload.qos));
+  add("pod_uid", peer.workload.pod_uid);
+  add("container_id", peer.workload.container_id);
+  add("namespace", peer.pod.pod_namespace);
+  add("pod", peer.pod.pod);
+  add("container_name", peer.pod.container);
+}
+
 }  // namespace
 
 void Daemon::OnConnection(identity::AcceptedConnection connection) {
@@ -28,6 +43,7 @@ void Daemon::OnConnection(identity::AcceptedConnection connection) {
     owners_.insert_or_assign(connection.cookie, Owner{.pidfd = boost::asio::posix::stream_descriptor(
                                                           io_, attested.pidfd.Release()),
                                                       .accepted_at = clock_.Now(),
+                                                      .peer = attested.peer,
                                                       .client = std::nullopt});
   } else {
     ticket.refusal = connection.peer.status();
@@ -61,6 +77,7 @@ void Daemon::OnAttach(session::AttachRequest request) {
       .Add("pid", std::int64_t{request.ticket.pid})
       .Add("name", request.name)
       .Add("cgroup", request.ticket.cgroup);
+  if (owner != owners_.end()) AddWorkload(owner->second.peer, &line);
   const std::string who = fmt::format("{} (pid {})", request.name, request.ticket.pid);
   if (!cgroup || owner == owners_.end()) {
     const std::string why = cgroup ? "the process that connected has exited"

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -28,6 +29,7 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
        OnConnection on_connection)
       : options_(std::move(options)),
         on_connection_(std::move(on_connection)),
+        pod_names_(options_.pod_names),
         listener_(std::move(listener)),
         readable_(io),
         retry_(io) {}
@@ -89,11 +91,19 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
       connection.cookie = *cookie;
     }
     connection.peer = Attest(connection.fd.get(), options_.attestor);
+    if (connection.peer.ok()) Name(&connection.peer->peer);
     on_connection_(std::move(connection));
+  }
+
+  void Name(Peer* peer) {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    peer->pod = pod_names_.Find(peer->workload, core::Instant(now));
+    peer->container = DisplayName(peer->workload, peer->pod);
   }
 
   const AcceptorOptions options_;
   const OnConnection on_connection_;
+  PodNames pod_names_;
   std::optional<UnixListener> listener_;  // absent: closed
   boost::asio::posix::stream_descriptor readable_;
   boost::asio::steady_timer retry_;

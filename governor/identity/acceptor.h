@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "governor/core/units.h"
 #include "governor/identity/attestor.h"
+#include "governor/identity/pod_names.h"
 #include "governor/identity/unique_fd.h"
 
 namespace memgov::identity {
@@ -31,6 +32,7 @@ struct AcceptorOptions {
   int backlog = 1024;       // connections that wait in the kernel for us
   core::Duration retry_after = std::chrono::milliseconds(200);  // when descriptors or memory ran out
   AttestorOptions attestor = {};
+  PodNamesOptions pod_names = {};
 };
 
 // All calls, the callback and the destructor on the thread that runs the io_context.

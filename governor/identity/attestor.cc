@@ -185,7 +185,8 @@ absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) 
   absl::StatusOr<std::string> cgroup = ResolveCgroupPath(look->cgroup, *options.cgroup_namespace_root);
   if (!cgroup.ok()) return absl::UnauthenticatedError(cgroup.status().message());
   attested.peer.cgroup = *std::move(cgroup);
-  attested.peer.container = DisplayName(ParseContainerName(attested.peer.cgroup));
+  attested.peer.workload = ParseContainerName(attested.peer.cgroup);
+  attested.peer.container = DisplayName(attested.peer.workload);
   // Last: if the process lives now, then it lived while we read, and the pid was its own.
   if (const absl::Status alive = StillAlive(attested.pidfd, pid); !alive.ok()) return alive;
   return attested;

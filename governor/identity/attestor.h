@@ -33,10 +33,10 @@ struct AttestorOptions {
   bool use_peer_pidfd = true;
 };
 
-// Identifies the peer of the connected Unix socket `socket`, which stays the caller's. Any thread; a few
-// reads of /proc, about 50 us, no waiting. UNAUTHENTICATED, with what to do about it: the peer is in a pid
-// namespace that we cannot see, has exited, or its cgroup cannot be told. INTERNAL: a system call failed that
-// does not fail on a sound kernel.
+// Identifies the peer of the connected Unix socket `socket`, which stays the caller's. All of Peer but `pod`.
+// Any thread; a few reads of /proc, about 50 us, no waiting. UNAUTHENTICATED, with what to do about it: the
+// peer is in a pid namespace that we cannot see, has exited, or its cgroup cannot be told. INTERNAL: a system
+// call failed that does not fail on a sound kernel.
 absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options = {});
 
 // SO_COOKIE of a socket. It tells two connections apart that used the same descriptor number.

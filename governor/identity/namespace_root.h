@@ -20,7 +20,8 @@ namespace memgov::identity {
 
 // The root of our cgroup namespace as a path below `memory_mount`: "/" in the host's namespace and wherever
 // the mount begins where the namespace does. Absent if the mount does not hold our cgroup. One read on plain
-// hosts; in a private namespace it looks through the tree once, about 0.2 ms a cgroup, at most 20,000 of them.
+// hosts; in a private namespace it looks through the tree once, about 0.2 ms a cgroup, at most 20,000 of
+// them.
 std::optional<std::string> FindNamespaceRoot(const std::string& memory_mount);
 
 // The same for a process `pid` whose own path reads `own_path` in its namespace.

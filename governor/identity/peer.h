@@ -8,6 +8,9 @@
 #include <cstdint>
 #include <string>
 
+#include "governor/identity/container_name.h"
+#include "governor/identity/pod_names.h"
+
 namespace memgov::identity {
 
 struct Peer {
@@ -16,7 +19,9 @@ struct Peer {
   gid_t gid = 0;
   std::uint64_t cookie = 0;  // SO_COOKIE of our end: names this connection for the life of the machine
   std::string cgroup;        // below the root of the memory hierarchy: "/kubepods/burstable/pod.../<id>"
-  std::string container;     // short name for people (container_name.h); empty outside of any
+  std::string container;     // short name for people; empty outside of any
+  ContainerName workload;    // what the cgroup's path tells
+  PodName pod;               // names of the pod and its container, as far as this node's files tell them
   bool weak = false;         // the kernel has no SO_PEERPIDFD: pinned by pidfd_open and a second look instead
 };
 
