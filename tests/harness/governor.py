@@ -23,15 +23,17 @@ class Governor:
     """A running memgovd. Ready when the constructor returns; ends with SIGTERM."""
 
     def __init__(self, binary: pathlib.Path, policy: pathlib.Path | None, directory: pathlib.Path, roots: list[str],
-                 *, on_event: Callable[[dict], None] | None = None, arguments: list[str] | None = None):
+                 *, on_event: Callable[[dict], None] | None = None, arguments: list[str] | None = None,
+                 wrap: Callable[[list[str]], list[str]] | None = None):
         """`policy` None: it observes only. `roots` are cgroup paths such as "/memgov-demo". `directory` gets the socket, the state and the log.
-        `on_event` runs on the reader thread. ServiceError when memgovd does not come up."""
+        `on_event` runs on the reader thread. `wrap` makes the command one that runs elsewhere. ServiceError when memgovd does not come up."""
         self.socket = socket_in(directory)
         argv = [str(binary), "--socket", str(self.socket), "--state-dir", str(directory / "state"),
                 "--log-format", "json"] + (["--policy", str(policy)] if policy else [])
         for root in roots:
             argv += ["--root", root]
-        self.service = Service("memgovd", argv + (arguments or []), directory=directory, json_on="stderr",
+        argv += arguments or []
+        self.service = Service("memgovd", wrap(argv) if wrap else argv, directory=directory, json_on="stderr",
                                on_line=on_event)
         try:
             self.service.wait_for(lambda line: line.get("event") == "ready", START_TIMEOUT, "event ready")

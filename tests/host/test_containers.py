@@ -1,0 +1,155 @@
+"""Real containers: whose they are, asked and gave back under their own limit, seen from a memgovd in a container too."""
+
+import pathlib
+import shutil
+
+import pytest
+
+from .conftest import BUILD, DEADLINE, MIB, REPOSITORY, scaled
+from .policies import ENFORCE
+
+from harness.containers import Containers, make_root
+from harness.governor import Governor, socket_in
+from harness.processes import Service, wait_until
+
+# Settings off: an eager client would give back before it is asked.
+ASKING = ENFORCE + "    actions: [release, collect]\n"
+# The same where the mount begins at the parent, so that its path is "/".
+ASKING_ALL = ASKING.replace("/memgov-host-*/**", "/**")
+
+LIMIT = scaled(400)
+GROWN = scaled(360)  # above the 85 % where the governor wakes
+UID = "1f2e3d4c-aaaa-bbbb-cccc-0123456789ab"
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory) -> pathlib.Path:
+    return make_root(tmp_path_factory.mktemp("root"), [BUILD / "tests/workloads/retain_glibc", BUILD / "governor/memgovd"])
+
+
+@pytest.fixture
+def containers(stage, root):
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed (apt-get install runc)")
+    with Containers(stage.parent, stage.directory, root) as made:
+        yield made
+        # Before the containers are cleaned up, so that they end as they are asked to.
+        for service in reversed(stage.services):
+            service.stop()
+
+
+def retaining(stage, containers, runtime: str = "runc", **keywords):
+    """A client in a container that grew to GROWN, freed nine tenths and keeps the pages. (container, service)"""
+    make = {"runc": containers.runc, "podman": containers.podman}[runtime]
+    container = make(["/bin/retain_glibc", "--grow", f"{GROWN // MIB}MiB", "--memgov"], memory=LIMIT,
+                     env={"MEMGOV_SOCKET": str(socket_in(stage.directory))},
+                     binds={str(stage.directory): str(stage.directory)}, **keywords)
+    service = Service(f"retain-{runtime}", container.argv, directory=stage.directory)
+    stage.services.append(service)
+    return container, service
+
+
+def govern_inside(stage, containers, policy: str, binds: dict[str, str], *arguments: str, roots: list[str]) -> Governor:
+    """memgovd in a container: a private cgroup namespace, the host's pids, no capability."""
+    file = stage.directory / "policy.yaml"
+    file.write_text(policy)
+
+    def wrap(argv: list[str]) -> list[str]:
+        return containers.runc(argv, place="governor", host_pids=True,
+                               binds={str(stage.directory): str(stage.directory)} | binds).argv
+
+    stage.governor = Governor(pathlib.Path("/bin/memgovd"), file, stage.directory, roots,
+                              arguments=["--cgroup-mount", "/host/cgroup", *arguments], wrap=wrap)
+    return stage.governor
+
+
+def expect_it_gives_back(stage, governor, attached: dict, service: Service) -> None:
+    # glibc cannot say what it holds, so it may be asked while it still grows, and gives nothing then.
+    returned = governor.service.wait_for(
+        lambda line: line.get("event") == "returned" and line["bytes"] >= GROWN // 2, DEADLINE, "half of it returned")
+    assert returned["domain"] == attached["cgroup"], "its own limit, not the parent's"
+    assert returned["limit"] == LIMIT
+    assert stage.parent.oom_kills() == 0
+    assert service.stop(60) == 0, service.last_words()
+    assert service.lines[-1]["final"] and service.lines[-1]["errors"] == 0
+
+
+def test_a_container_of_runc_is_known_and_gives_back_under_its_limit(stage, containers):
+    governor = stage.govern(ASKING)
+    container, service = retaining(stage, containers)
+    attached = governor.wait_for("attached", DEADLINE)
+    assert attached["cgroup"] == container.cgroup
+    assert attached["container_id"] == container.id
+    assert attached["container"] == f"container/{container.id[:12]}"  # the path does not tell the runtime
+    assert attached["pid"] in [int(pid) for pid in
+                               (stage.parent.hierarchy.mount / container.cgroup.lstrip("/") / "cgroup.procs").read_text().split()]
+    expect_it_gives_back(stage, governor, attached, service)
+
+
+def test_a_container_of_podman_is_known_and_gives_back_under_its_limit(stage, containers):
+    if shutil.which("podman") is None:
+        pytest.skip("podman is not installed (apt-get install podman)")
+    governor = stage.govern(ASKING)
+    _, service = retaining(stage, containers, "podman")
+    attached = governor.wait_for("attached", DEADLINE)
+    assert attached["runtime"] == "podman"
+    assert attached["cgroup"].split("/")[:3] == ["", stage.parent.name[1:], f"libpod-{attached['container_id']}"]
+    assert attached["container"] == f"podman/{attached['container_id'][:12]}"
+    expect_it_gives_back(stage, governor, attached, service)
+
+
+def test_a_governor_in_a_private_cgroup_namespace_sees_where_its_peers_are(stage, containers):
+    governor = govern_inside(stage, containers, ASKING, {"/host/cgroup": "/sys/fs/cgroup"}, roots=[stage.parent.name])
+    container, service = retaining(stage, containers)
+    attached = governor.wait_for("attached", DEADLINE)
+    assert attached["cgroup"] == container.cgroup
+    assert attached["container_id"] == container.id
+    expect_it_gives_back(stage, governor, attached, service)
+
+
+def test_a_governor_in_a_node_of_kind_knows_the_names_of_its_pods(stage, containers):
+    """What a node in a container sees: a tree that begins at its own cgroup, pods in it, the runtime's bundles."""
+    governor = govern_inside(
+        stage, containers, ASKING_ALL,
+        {"/host/cgroup": str(stage.parent.path),
+         "/run/containerd/io.containerd.runtime.v2.task/k8s.io": str(containers.bundles)}, roots=["/"])
+    container, service = retaining(stage, containers, place=f"kubepods/burstable/pod{UID}", annotations={
+        "io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": "retain",
+        "io.kubernetes.cri.sandbox-name": "web-7d4b9", "io.kubernetes.cri.sandbox-namespace": "shop",
+        "io.kubernetes.cri.sandbox-uid": UID})
+    attached = governor.wait_for("attached", DEADLINE)
+    assert attached["cgroup"] == f"/kubepods/burstable/pod{UID}/{container.id}"
+    assert (attached["qos"], attached["pod_uid"], attached["container_id"]) == ("burstable", UID, container.id)
+    assert (attached["namespace"], attached["pod"], attached["container_name"]) == ("shop", "web-7d4b9", "retain")
+    assert attached["container"] == "shop/web-7d4b9/retain"
+    expect_it_gives_back(stage, governor, attached, service)
+
+
+def test_a_governor_that_cannot_tell_where_it_is_refuses_and_says_what_to_do(stage, containers):
+    tenants = stage.parent.child("tenants")
+    governor = govern_inside(stage, containers, ASKING_ALL, {"/host/cgroup": str(tenants.path)}, roots=["/"])
+    _, service = retaining(stage, containers, place="tenants")
+    refused = governor.wait_for("refused", DEADLINE)
+    assert "mount the whole of the host's /sys/fs/cgroup" in refused["text"]
+    assert "--cgroup-namespace-root" in refused["text"]
+    service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready: no governor is no harm")
+
+
+def test_the_namespace_root_that_a_person_gives_counts(stage, containers):
+    governor = govern_inside(stage, containers, ASKING, {"/host/cgroup": "/sys/fs/cgroup"},
+                             "--cgroup-namespace-root", "/made/up/by-hand", roots=[stage.parent.name])
+    container, _ = retaining(stage, containers)
+    refused = governor.wait_for("refused", DEADLINE)
+    # The governor is two levels below the parent of both, and so is the made up place below /made.
+    assert refused["cgroup"] == f"/made/{container.id}"
+
+
+def test_nothing_is_left_behind(stage, root):
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed (apt-get install runc)")
+    with Containers(stage.parent, stage.directory, root) as containers:
+        _, service = retaining(stage, containers)
+        service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
+    wait_until(lambda: not service.alive, DEADLINE, "the end of a container that was cleaned up")
+    stage.parent.remove()
+    assert not list(pathlib.Path("/sys/fs/cgroup").glob(f"**{stage.parent.name}"))
