@@ -36,7 +36,7 @@ class Hierarchy:
         return f"cgroup {kind} at {self.mount}"
 
 
-def _mounts(mountinfo: str) -> list[tuple[pathlib.Path, str, list[str]]]:
+def mounts(mountinfo: str) -> list[tuple[pathlib.Path, str, list[str]]]:
     """(mount point, file system, super options) of each line of /proc/self/mountinfo."""
     found = []
     for line in mountinfo.splitlines():
@@ -53,7 +53,7 @@ def detect(mountinfo: str | None = None) -> Hierarchy:
     if mountinfo is None:
         mountinfo = pathlib.Path("/proc/self/mountinfo").read_text()
     unified = memory_v1 = None
-    for point, kind, options in _mounts(mountinfo):
+    for point, kind, options in mounts(mountinfo):
         if kind == "cgroup2" and unified is None:
             unified = point
         elif kind == "cgroup" and "memory" in options and memory_v1 is None:

@@ -13,8 +13,9 @@ import pathlib
 import secrets
 import shutil
 import subprocess
+import tempfile
 
-from .cgroups import PREFIX, Cgroup, _mounts
+from .cgroups import PREFIX, Cgroup, mounts
 
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"  # where the dynamic linker looks for those that come from elsewhere
 
@@ -26,10 +27,9 @@ def make_root(directory: pathlib.Path, programs: list[pathlib.Path]) -> pathlib.
     for program in programs:
         _copy(program, directory / "bin" / program.name)
         listed = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True).stdout
-        for word in listed.split():
-            if word.startswith("/") and ".so" in word:
-                system = word.startswith(("/lib", "/usr/lib"))
-                _copy(pathlib.Path(word), directory / (word if system else f"{LIBRARIES}/{pathlib.Path(word).name}").lstrip("/"))
+        for library in (word for word in listed.split() if word.startswith("/") and ".so" in word):
+            known = library if library.startswith(("/lib", "/usr/lib")) else f"{LIBRARIES}/{pathlib.Path(library).name}"
+            _copy(pathlib.Path(library), directory / known.lstrip("/"))
     return directory
 
 
@@ -57,6 +57,7 @@ class Containers:
         self._directory = directory
         self._root = root
         self._close: list[list[str]] = []
+        self._podman: pathlib.Path | None = None  # its state
 
     @property
     def bundles(self) -> pathlib.Path:
@@ -97,24 +98,30 @@ class Containers:
         """A container as podman makes it, with its monitor. The options are those that a host without systemd and
         with the memory controller on v1 needs."""
         name = f"{PREFIX}{secrets.token_hex(8)}"
-        state = self._directory / "podman"
+        if self._podman is None:  # podman wants a short path
+            self._podman = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
+        state = self._podman
         podman = ["podman", "--root", f"{state}/root", "--runroot", f"{state}/run", "--tmpdir", f"{state}/tmp",
                   "--storage-driver", "vfs", "--events-backend", "file", "--cgroup-manager", "cgroupfs",
                   "--runtime", "runc"]
         options = ["--cgroup-parent", self._parent.name, "--network", "none", "--log-driver", "none",
-                   "--ulimit", "nofile=1024:20000", "--ulimit", "nproc=1024:1024", "--security-opt", "seccomp=unconfined"]
+                   "--ulimit", "nofile=1024:20000", "--ulimit", "nproc=1024:1024"]
         options += ["--memory", str(memory)] if memory else []
         for key, value in (env or {}).items():
             options += ["--env", f"{key}={value}"]
         for inside, outside in (binds or {}).items():
             options += ["--volume", f"{outside}:{inside}"]
         self._close.append([*podman, "rm", "--force", "--time", "0", "--ignore", name])
-        return Container(None, None, [*podman, "run", "--rm", "--name", name, *options, "--rootfs", str(self._root), *argv])
+        run = [*podman, "run", "--rm", "--name", name, *options, "--rootfs", str(self._root), *argv]
+        return Container(None, None, run)
 
     def close(self) -> None:
         for command in self._close:
             subprocess.run(command, capture_output=True, check=False, timeout=60)
         self._close.clear()
+        if self._podman is not None:
+            shutil.rmtree(self._podman)
+            self._podman = None
         sweep(self._parent.name)
 
     def __enter__(self) -> "Containers":
@@ -129,7 +136,7 @@ def sweep(name: str) -> None:
     Empty cgroups only: one that still has processes stays, and shows that something was not cleaned up."""
     if not name.startswith("/" + PREFIX) or ".." in name.split("/"):
         raise ValueError(f"cgroup {name!r}: the harness touches only cgroups named /{PREFIX}*")
-    for point, kind, _ in _mounts(pathlib.Path("/proc/self/mountinfo").read_text()):
+    for point, kind, _ in mounts(pathlib.Path("/proc/self/mountinfo").read_text()):
         if kind not in ("cgroup", "cgroup2"):
             continue
         for directory, _, _ in os.walk(point / name.lstrip("/"), topdown=False):

@@ -1,11 +1,11 @@
-"""Real containers: whose they are, asked and gave back under their own limit, seen from a memgovd in a container too."""
+"""Real containers: known, asked and giving back under their own limit; with memgovd on the host or in one itself."""
 
 import pathlib
 import shutil
 
 import pytest
 
-from .conftest import BUILD, DEADLINE, MIB, REPOSITORY, scaled
+from .conftest import BUILD, DEADLINE, MIB, scaled
 from .policies import ENFORCE
 
 from harness.containers import Containers, make_root
@@ -24,18 +24,21 @@ UID = "1f2e3d4c-aaaa-bbbb-cccc-0123456789ab"
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory) -> pathlib.Path:
-    return make_root(tmp_path_factory.mktemp("root"), [BUILD / "tests/workloads/retain_glibc", BUILD / "governor/memgovd"])
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed (apt-get install runc)")
+    programs = [BUILD / "tests/workloads/retain_glibc", BUILD / "governor/memgovd"]
+    return make_root(tmp_path_factory.mktemp("root"), programs)
 
 
 @pytest.fixture
-def containers(stage, root):
-    if shutil.which("runc") is None:
-        pytest.skip("runc is not installed (apt-get install runc)")
+def containers(root, stage):
     with Containers(stage.parent, stage.directory, root) as made:
         yield made
         # Before the containers are cleaned up, so that they end as they are asked to.
         for service in reversed(stage.services):
             service.stop()
+        if stage.governor:
+            stage.governor.stop()
 
 
 def retaining(stage, containers, runtime: str = "runc", **keywords):
@@ -47,6 +50,12 @@ def retaining(stage, containers, runtime: str = "runc", **keywords):
     service = Service(f"retain-{runtime}", container.argv, directory=stage.directory)
     stage.services.append(service)
     return container, service
+
+
+def attached_of(governor: Governor, service: Service) -> dict:
+    wait_until(lambda: governor.of("attached", "refused") or not service.alive, DEADLINE, "a client")
+    assert service.alive, service.last_words()
+    return governor.wait_for("attached", 1)
 
 
 def govern_inside(stage, containers, policy: str, binds: dict[str, str], *arguments: str, roots: list[str]) -> Governor:
@@ -77,12 +86,12 @@ def expect_it_gives_back(stage, governor, attached: dict, service: Service) -> N
 def test_a_container_of_runc_is_known_and_gives_back_under_its_limit(stage, containers):
     governor = stage.govern(ASKING)
     container, service = retaining(stage, containers)
-    attached = governor.wait_for("attached", DEADLINE)
+    attached = attached_of(governor, service)
     assert attached["cgroup"] == container.cgroup
     assert attached["container_id"] == container.id
     assert attached["container"] == f"container/{container.id[:12]}"  # the path does not tell the runtime
-    assert attached["pid"] in [int(pid) for pid in
-                               (stage.parent.hierarchy.mount / container.cgroup.lstrip("/") / "cgroup.procs").read_text().split()]
+    procs = stage.parent.hierarchy.mount / container.cgroup.lstrip("/") / "cgroup.procs"
+    assert str(attached["pid"]) in procs.read_text().split()
     expect_it_gives_back(stage, governor, attached, service)
 
 
@@ -91,7 +100,7 @@ def test_a_container_of_podman_is_known_and_gives_back_under_its_limit(stage, co
         pytest.skip("podman is not installed (apt-get install podman)")
     governor = stage.govern(ASKING)
     _, service = retaining(stage, containers, "podman")
-    attached = governor.wait_for("attached", DEADLINE)
+    attached = attached_of(governor, service)
     assert attached["runtime"] == "podman"
     assert attached["cgroup"].split("/")[:3] == ["", stage.parent.name[1:], f"libpod-{attached['container_id']}"]
     assert attached["container"] == f"podman/{attached['container_id'][:12]}"
@@ -101,10 +110,11 @@ def test_a_container_of_podman_is_known_and_gives_back_under_its_limit(stage, co
 def test_a_governor_in_a_private_cgroup_namespace_sees_where_its_peers_are(stage, containers):
     governor = govern_inside(stage, containers, ASKING, {"/host/cgroup": "/sys/fs/cgroup"}, roots=[stage.parent.name])
     container, service = retaining(stage, containers)
-    attached = governor.wait_for("attached", DEADLINE)
+    attached = attached_of(governor, service)
     assert attached["cgroup"] == container.cgroup
     assert attached["container_id"] == container.id
     expect_it_gives_back(stage, governor, attached, service)
+    assert governor.stop() == 0, governor.service.last_words()
 
 
 def test_a_governor_in_a_node_of_kind_knows_the_names_of_its_pods(stage, containers):
@@ -117,7 +127,7 @@ def test_a_governor_in_a_node_of_kind_knows_the_names_of_its_pods(stage, contain
         "io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": "retain",
         "io.kubernetes.cri.sandbox-name": "web-7d4b9", "io.kubernetes.cri.sandbox-namespace": "shop",
         "io.kubernetes.cri.sandbox-uid": UID})
-    attached = governor.wait_for("attached", DEADLINE)
+    attached = attached_of(governor, service)
     assert attached["cgroup"] == f"/kubepods/burstable/pod{UID}/{container.id}"
     assert (attached["qos"], attached["pod_uid"], attached["container_id"]) == ("burstable", UID, container.id)
     assert (attached["namespace"], attached["pod"], attached["container_name"]) == ("shop", "web-7d4b9", "retain")
@@ -144,12 +154,11 @@ def test_the_namespace_root_that_a_person_gives_counts(stage, containers):
     assert refused["cgroup"] == f"/made/{container.id}"
 
 
-def test_nothing_is_left_behind(stage, root):
-    if shutil.which("runc") is None:
-        pytest.skip("runc is not installed (apt-get install runc)")
+def test_nothing_is_left_behind(root, stage):
     with Containers(stage.parent, stage.directory, root) as containers:
         _, service = retaining(stage, containers)
         service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
     wait_until(lambda: not service.alive, DEADLINE, "the end of a container that was cleaned up")
     stage.parent.remove()
-    assert not list(pathlib.Path("/sys/fs/cgroup").glob(f"**{stage.parent.name}"))
+    mount = pathlib.Path("/sys/fs/cgroup")
+    assert not [*mount.glob(stage.parent.name[1:]), *mount.glob("*" + stage.parent.name)]
