@@ -120,6 +120,10 @@ absl::Status Daemon::StartRooms() {
   acceptor_options.attestor.cgroup_namespace_root = options_.cgroup_namespace_root
                                                         ? options_.cgroup_namespace_root
                                                         : identity::FindNamespaceRoot(layout_.memory_mount);
+  if (!acceptor_options.attestor.cgroup_namespace_root) {
+    log_->Warn(EventLine(clock_.Now(), "degraded"),
+               layout_.memory_mount + " does not hold memgovd's own cgroup: every client will be refused");
+  }
   auto acceptor = identity::Acceptor::Listen(
       io_, std::move(acceptor_options),
       [this](identity::AcceptedConnection connection) { OnConnection(std::move(connection)); });

@@ -53,11 +53,14 @@ bool IsPossible(const PodName& name) {
          (name.container.empty() || IsLabel(name.container));
 }
 
-// Calls `see` with each name in a directory, at most `most`, until it returns false.
-void ForEachEntry(const std::string& directory, std::size_t most,
+// Calls `see` with each name in a directory, at most `most`, until it returns false. `flags`: of open().
+void ForEachEntry(const std::string& directory, int flags, std::size_t most,
                   const std::function<bool(const dirent&)>& see) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(directory.c_str()), ::closedir);
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags));
+  if (!fd.valid()) return;
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
   if (stream == nullptr) return;
+  fd.Release();  // the stream closes it
   for (std::size_t seen = 0; seen < most; ++seen) {
     const dirent* entry = ::readdir(stream.get());
     if (entry == nullptr || !see(*entry)) return;
@@ -145,7 +148,7 @@ PodName PodNames::FromLogs(const ContainerName& name) const {
   PodName found;
   std::string directory;
   const std::string uid = "_" + name.pod_uid;
-  ForEachEntry(options_.pod_logs, options_.most_entries, [&](const dirent& entry) {
+  ForEachEntry(options_.pod_logs, 0, options_.most_entries, [&](const dirent& entry) {
     absl::string_view file = entry.d_name;
     if (!absl::ConsumeSuffix(&file, uid)) return true;
     const std::pair<absl::string_view, absl::string_view> parts =
@@ -158,7 +161,7 @@ PodName PodNames::FromLogs(const ContainerName& name) const {
 
   PodName linked;
   const std::string id = absl::StrCat("-", name.container_id, ".log");
-  ForEachEntry(options_.container_logs, options_.most_entries, [&](const dirent& entry) {
+  ForEachEntry(options_.container_logs, 0, options_.most_entries, [&](const dirent& entry) {
     absl::string_view file = entry.d_name;
     const bool cut = file.size() >= kLongestFileName;
     if (!absl::ConsumeSuffix(&file, id)) return true;
@@ -179,9 +182,11 @@ PodName PodNames::FromLogs(const ContainerName& name) const {
 // that of whoever runs. The pause container has none, and is no client.
 std::string PodNames::OnlyContainer(const std::string& directory) const {
   std::string only;
-  ForEachEntry(directory, options_.most_entries, [&](const dirent& entry) {
+  ForEachEntry(directory, O_NOFOLLOW, options_.most_entries, [&](const dirent& entry) {
     const absl::string_view name = entry.d_name;
-    if (name == "." || name == "..") return true;
+    // Some file systems do not say.
+    const bool is_directory = entry.d_type == DT_DIR || entry.d_type == DT_UNKNOWN;
+    if (!is_directory || name == "." || name == "..") return true;
     const bool first = only.empty();
     only = first ? std::string(name) : std::string();
     return first;

@@ -217,6 +217,18 @@ TEST_F(PodNamesTest, FollowsNoLinksOutOfTheBundles) {
   EXPECT_EQ(Find(), PodName{});
 }
 
+TEST_F(PodNamesTest, FollowsNoLinksOutOfTheLogs) {
+  fs::create_directories(root_ + "/elsewhere/nginx");
+  fs::create_directories(options_.pod_logs);
+  fs::create_directory_symlink(root_ + "/elsewhere", options_.pod_logs + "/shop_web_" + kUid);
+  EXPECT_EQ(Find().container, "");
+  fs::remove(options_.pod_logs + "/shop_web_" + kUid);
+  MakePodLogs("shop_web_" + kUid, "");
+  fs::create_directory_symlink(root_ + "/elsewhere", options_.pod_logs + "/shop_web_" + kUid + "/link");
+  std::ofstream(options_.pod_logs + "/shop_web_" + kUid + "/file");
+  EXPECT_EQ(Find(), (PodName{.pod_namespace = "shop", .pod = "web", .container = ""}));
+}
+
 TEST_F(PodNamesTest, WaitsForNoPipeAndReadsNoDirectory) {
   const std::string bundle = options_.containerd_bundles + "/" + kId;
   fs::create_directories(bundle);

@@ -138,6 +138,7 @@ def test_a_governor_in_a_node_of_kind_knows_the_names_of_its_pods(stage, contain
 def test_a_governor_that_cannot_tell_where_it_is_refuses_and_says_what_to_do(stage, containers):
     tenants = stage.parent.child("tenants")
     governor = govern_inside(stage, containers, ASKING_ALL, {"/host/cgroup": str(tenants.path)}, roots=["/"])
+    assert any("every client will be refused" in event["text"] for event in governor.of("degraded"))
     _, service = retaining(stage, containers, place="tenants")
     refused = governor.wait_for("refused", DEADLINE)
     assert "mount the whole of the host's /sys/fs/cgroup" in refused["text"]
