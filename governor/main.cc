@@ -79,6 +79,11 @@ int Run(const Flags& flags) {
   if (flags.doctor) return Doctor(flags);
   if (!flags.check.empty()) return Check(flags.check);
 
+  if (const auto& root = flags.daemon.cgroup_namespace_root;
+      root && (!root->starts_with("/") || root->find("/..") != std::string::npos)) {
+    return Fail(2, absl::InvalidArgumentError("--cgroup-namespace-root " + *root +
+                                              ": must begin with / and lead down, such as /kubepods/pod1/a"));
+  }
   auto layout = memgov::kernel::DiscoverCgroups(flags.daemon.cgroup_mount);
   if (!layout.ok()) return Fail(1, layout.status());
   const std::string state_file = flags.daemon.state_dir + "/brake.state";
@@ -143,14 +148,7 @@ int main(int argc, char** argv) {
       ->type_name("DIR");
   app.add_option("--cgroup-namespace-root", flags.daemon.cgroup_namespace_root,
                  "where memgovd's own cgroup namespace begins below the mount, if it cannot tell")
-      ->type_name("PATH")
-      ->check(CLI::Validator(
-          [](const std::string& path) {
-            return path.starts_with("/") && path.find("/..") == std::string::npos
-                       ? ""
-                       : "must begin with / and lead down, such as /kubepods/pod1/a";
-          },
-          ""));
+      ->type_name("PATH");
   app.add_option("--log-format", flags.log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();

@@ -196,7 +196,7 @@ std::string PodNames::OnlyContainer(const std::string& directory) const {
 
 std::string DisplayName(const ContainerName& name, const PodName& pod) {
   if (pod.pod_namespace.empty() || pod.pod.empty()) return DisplayName(name);
-  const std::string of_pod = absl::StrCat(pod.pod_namespace, "/", pod.pod);
+  std::string of_pod = absl::StrCat(pod.pod_namespace, "/", pod.pod);
   if (!pod.container.empty()) return absl::StrCat(of_pod, "/", pod.container);
   if (name.container_id.empty()) return of_pod;
   return absl::StrCat(of_pod, "/", absl::string_view(name.container_id).substr(0, kShortId));
