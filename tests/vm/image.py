@@ -56,6 +56,10 @@ FLAVOURS = {
     "containers": Flavour(suite="bookworm", kernel="linux-image-cloud-amd64",
                           packages=(*BASE_PACKAGES, "podman", "runc")),
 }
+# A service manager and a container runtime that rewrite cgroup files of their own accord. The agent stays process 1; a
+# test starts systemd as process 1 of a namespace (guest/manager.py).
+FLAVOURS["systemd"] = dataclasses.replace(
+    FLAVOURS["base"], packages=(*FLAVOURS["base"].packages, "runc", "systemd"))
 
 
 @dataclasses.dataclass(frozen=True)
