@@ -83,7 +83,8 @@ absl::StatusOr<core::Policy> Daemon::LoadPolicy() const {
 absl::Status Daemon::StartRooms() {
   const bool v2 = layout_.memory_version == kernel::MemoryVersion::kV2;
   if (v2 && guard_ && !options_.observe) {
-    brake_ = std::make_unique<kernel::BrakeKnob>(layout_, options_.state_dir + "/brake.state", io_);
+    brake_ = std::make_unique<kernel::BrakeKnob>(layout_, options_.state_dir + "/brake.state", io_,
+                                                 [this](core::BrakeLost lost) { OnBrakeLost(lost); });
   }
   StartReclaimer();
   session::SessionServer::Options session_options;
@@ -137,6 +138,7 @@ absl::Status Daemon::Run() {
   WaitForInotify();
   ExamineNode();
   FollowKernelLog();
+  WaitForGuard();
   const core::Instant now = clock_.Now();
   next_node_ = next_scan_ = now;
   Tick();
@@ -260,6 +262,10 @@ void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
   }
   last_scan_ = now;
   next_scan_ = next_whole_scan_;
+  for (const core::CgroupId id : snapshot->vanished) {
+    failed_wires_.erase(id);
+    if (brake_) brake_->Forget(id);
+  }
   for (const std::string& what : tree_.degraded()) {
     SayDegraded(what);
   }
@@ -288,6 +294,12 @@ void Daemon::ApplyWire(const core::SetWire& wire) {
     if (expected || !failed_wires_.insert(id).second) return;
     log_->Warn(EventLine(clock_.Now(), "wire_failed").Add("domain", path), TextOf(status));
   };
+  // A brake that could not be set is not there, so nobody may think it is.
+  const auto answer = [this, complain, wire](const absl::Status& status) {
+    complain(status);
+    if (!wire.at || status.ok() || absl::IsCancelled(status)) return;
+    OnBrakeLost({.cgroup = wire.cgroup, .foreign = absl::IsFailedPrecondition(status)});
+  };
   if (wire.at) {
     alarms_.Arm(wire.cgroup, path, *wire.at, complain);
   } else {
@@ -296,10 +308,10 @@ void Daemon::ApplyWire(const core::SetWire& wire) {
   if (!wire.brake || !brake_) return;
   if (wire.at && !guard_->Running()) {
     // Nobody would let go of the brake if we were killed now.
-    complain(absl::FailedPreconditionError("no brake is set: the guard has died; restart memgovd"));
+    answer(absl::UnavailableError("no brake is set while there is no guard"));
     return;
   }
-  brake_->Set(wire.cgroup, path, wire.at, complain);
+  brake_->Set(wire.cgroup, path, wire.at, answer);
 }
 
 // --- ending

@@ -47,6 +47,7 @@ struct DaemonOptions {
   std::string state_dir = "/run/memgov";
   std::optional<std::string> cgroup_mount;
   std::optional<std::string> cgroup_namespace_root;  // absent: found by looking
+  std::vector<std::string> guard_command;  // starts another guard when the first has died (Guard::Restart)
 };
 
 // `try_out`: with harmless trials in cgroups of its own, which observe mode does not make.
@@ -95,6 +96,7 @@ class Daemon {
   void WaitForInotify();
   void HearNews();
   void WaitForSignals();
+  void WaitForGuard();
   void Wake();  // a tick as soon as the handlers that wait now are done
   void ScheduleTick();
 
@@ -106,6 +108,9 @@ class Daemon {
   void ApplyWire(const core::SetWire& wire);
   void StartReclaimer();
   void StartReclaim(const core::Reclaim& request);
+  void OnBrakeLost(core::BrakeLost lost);
+  void OnGuardDied();
+  void StartGuardAgain();
   void WriteNote(const core::Note& note);
   void WriteKill(const core::Note& note);
 
@@ -143,6 +148,10 @@ class Daemon {
   boost::asio::signal_set signals_{io_};
   boost::asio::steady_timer timer_{io_};
   std::optional<boost::asio::posix::stream_descriptor> inotify_;
+  std::optional<boost::asio::posix::stream_descriptor> guard_ended_;
+  boost::asio::steady_timer guard_pause_{io_};
+  core::Duration guard_wait_{};  // before the next one is started
+  core::Instant guard_started_;
 
   kernel::NodeSampler node_;
   kernel::CgroupTree tree_;

@@ -43,6 +43,7 @@ struct Flags {
   memgov::DaemonOptions daemon;
   std::string check;
   bool restore = false;
+  std::string guard;
   std::string log_format = "text";
   bool doctor = false;
   bool json = false;
@@ -87,8 +88,9 @@ int Run(const Flags& flags) {
   auto layout = memgov::kernel::DiscoverCgroups(flags.daemon.cgroup_mount);
   if (!layout.ok()) return Fail(1, layout.status());
   const std::string state_file = flags.daemon.state_dir + "/brake.state";
+  if (!flags.guard.empty()) return memgov::kernel::GuardMain(flags.guard, *layout, state_file);
   if (flags.restore) {
-    const absl::Status status = memgov::kernel::RestoreFromState(*layout, state_file);
+    const absl::Status status = memgov::kernel::RestoreLeftovers(*layout, state_file);
     return status.ok() ? 0 : Fail(1, status);
   }
   if (!flags.daemon.policy_file.empty()) {
@@ -100,22 +102,26 @@ int Run(const Flags& flags) {
   const absl::Status adjusted = memgov::kernel::OomScoreAdjust(-999);
   std::optional<memgov::kernel::Guard> guard;
   const bool v2 = layout->memory_version == memgov::kernel::MemoryVersion::kV2;
+  absl::Status restored;  // what a pair of daemon and guard left that were both killed
   if (v2 && !flags.daemon.observe && !flags.daemon.policy_file.empty()) {
     auto started = memgov::kernel::StartGuard(*layout, state_file);
     if (!started.ok()) return Fail(1, started.status());
     guard = *std::move(started);
-    if (const absl::Status status = memgov::kernel::RestoreFromState(*layout, state_file); !status.ok()) {
-      return Fail(1, status);
-    }
+    restored = memgov::kernel::RestoreFromState(*layout, state_file);
+  } else if (v2) {
+    restored = memgov::kernel::RestoreLeftovers(*layout, state_file);
   }
   const auto files = memgov::kernel::RaiseFileLimit();
 
   memgov::EventLog log(flags.log_format == "json" ? memgov::LogFormat::kJson : memgov::LogFormat::kText);
-  auto daemon = memgov::Daemon::Create(flags.daemon, *std::move(layout), std::move(guard), &log);
+  memgov::DaemonOptions options = flags.daemon;
+  options.guard_command = {"/proc/self/exe", "--state-dir",        options.state_dir,
+                           "--cgroup-mount", layout->memory_mount, "--guard"};
+  auto daemon = memgov::Daemon::Create(std::move(options), *std::move(layout), std::move(guard), &log);
   if (!daemon.ok()) return Fail(1, daemon.status());
   const absl::Status locked = memgov::kernel::LockMemory();
   const memgov::core::Instant now = memgov::kernel::MonotonicClock().Now();
-  for (const absl::Status& status : {adjusted, files.status(), locked}) {
+  for (const absl::Status& status : {adjusted, files.status(), locked, restored}) {
     if (!status.ok()) log.Warn(memgov::EventLine(now, "degraded"), memgov::TextOf(status));
   }
   const absl::Status status = (*daemon)->Run();
@@ -162,6 +168,7 @@ int main(int argc, char** argv) {
   doctor->footer(
       "Exit codes: 0 nothing is degraded or missing, 1 something is, 2 and memgovd cannot work without it.");
   doctor->callback([&flags] { flags.doctor = true; });
+  app.add_option("--guard", flags.guard)->group("");  // how memgovd starts a guard; not for people
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

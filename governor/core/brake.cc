@@ -66,18 +66,28 @@ std::optional<BrakeChange> Brake::WhileOff(Instant now, const BrakeView& view, c
   return Arm(now, wire, "armed above usage");
 }
 
+// Never written over: a foreign value stays, a reset one is armed again later. The write that LetGo asks for
+// only takes away what is ours.
+std::optional<BrakeChange> Brake::WhenLost(Instant now, const BrakeView& view) {
+  const State next = state_ == State::kBraking ? State::kSpent : State::kOff;
+  if (view.lost && !view.lost->foreign) {
+    arm_again_at_ = now + kArmAgain;
+    return LetGo(next, "the brake could not be kept");
+  }
+  const bool settled = view.sampled_at - written_at_ >= kWriteSettles;
+  if (!view.lost && (!settled || view.memory_high == wire_.high)) {
+    if (settled) lost_ = 0;
+    return std::nullopt;
+  }
+  arm_again_at_ = now + kArmAgain * (1 << lost_);
+  lost_ = std::min(lost_ + 1, kMostDoublings);
+  return LetGo(next, "memory.high does not hold our value: someone else sets it");
+}
+
 std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, const BrakeView& view,
                                              const Wire& wire) {
   if (!view.allowed) return LetGo(State::kOff, "nobody can be asked here any more");
-  if (view.sampled_at - written_at_ >= kWriteSettles) {
-    if (view.memory_high != wire_.high) {
-      // Never written over: a foreign value stays, a reset one is armed again later.
-      arm_again_at_ = now + kArmAgain * (1 << lost_);
-      lost_ = std::min(lost_ + 1, kMostDoublings);
-      return LetGo(State::kOff, "memory.high does not hold our value: someone else sets it");
-    }
-    lost_ = 0;
-  }
+  if (auto lost = WhenLost(now, view)) return lost;
   if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return MakeRoomForCache(now);
   if (view.usage >= wire_.reached) {
     state_ = State::kBraking;
@@ -100,6 +110,7 @@ BrakeChange Brake::MakeRoomForCache(Instant now) {
 
 std::optional<BrakeChange> Brake::WhileBraking(Instant now, const Rule& rule, const BrakeView& view) {
   if (!view.allowed) return LetGo(State::kSpent, "nobody can be asked here any more");
+  if (auto lost = WhenLost(now, view)) return lost;
   if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return MakeRoomForCache(now);
   if (HasRelaxed(rule, view)) {
     state_ = State::kArmed;

@@ -16,6 +16,7 @@
 
 #include "governor/core/decision.h"
 #include "governor/core/policy.h"
+#include "governor/core/snapshot.h"
 #include "governor/core/units.h"
 
 namespace memgov::core {
@@ -28,7 +29,8 @@ struct BrakeView {
   Bytes limit = 0;                   // 0: none
   std::optional<Bytes> memory_high;  // as last sampled
   Instant sampled_at;
-  bool just_read = false;  // sampled_at is so near to now that usage has hardly moved
+  bool just_read = false;         // sampled_at is so near to now that usage has hardly moved
+  std::optional<BrakeLost> lost;  // since the last Observe
 };
 
 struct BrakeChange {
@@ -67,6 +69,7 @@ class Brake {
   BrakeChange Arm(Instant now, const Wire& wire, const char* why);
   BrakeChange MakeRoomForCache(Instant now);
   BrakeChange LetGo(State next, const char* why);
+  std::optional<BrakeChange> WhenLost(Instant now, const BrakeView& view);
 
   State state_ = State::kOff;
   Wire wire_;  // of what we wrote

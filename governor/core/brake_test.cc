@@ -23,6 +23,7 @@ class BrakeTest : public ::testing::Test {
     view_.sampled_at = now_;
     view_.just_read = just_read_;
     const auto change = brake_.Observe(now_, rule_, view_);
+    view_.lost.reset();
     if (change && change->write) view_.memory_high = change->high;  // the knob's work
     return change;
   }
@@ -228,6 +229,59 @@ TEST_F(BrakeTest, AnEpisodeEndsWhenOnlyPageCacheIsLeftAboveIt) {
   cache_ = 100 * kMiB;
   EXPECT_EQ(KindAt(870 * kMiB), NoteKind::kBrakeReleased);
   EXPECT_FALSE(brake_.holds());
+}
+
+TEST_F(BrakeTest, ALossThatTheKnobReportsNeedsNoWaiting) {
+  See(100 * kMiB);
+  view_.lost = BrakeLost{.foreign = true};
+  view_.memory_high = std::nullopt;
+  EXPECT_EQ(KindAt(100 * kMiB), NoteKind::kBrakeReleased);
+  now_ += milliseconds(999);
+  EXPECT_EQ(KindAt(100 * kMiB), kNothing);
+  now_ += milliseconds(1);
+  EXPECT_EQ(KindAt(100 * kMiB), NoteKind::kBrakeArmed);
+}
+
+TEST_F(BrakeTest, AnEpisodeEndsWhenSomebodyElseSetsMemoryHigh) {
+  See(100 * kMiB);
+  See(860 * kMiB);
+  view_.lost = BrakeLost{.foreign = true};
+  view_.memory_high = 900 * kMiB;
+  EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBrakeReleased);
+  view_.memory_high = 900 * kMiB;
+  now_ += seconds(10);
+  EXPECT_EQ(KindAt(799 * kMiB), kNothing);
+  EXPECT_EQ(KindAt(799 * kMiB), kNothing);  // it stays theirs
+  view_.memory_high = std::nullopt;
+  EXPECT_EQ(KindAt(799 * kMiB), NoteKind::kBrakeArmed);
+}
+
+TEST_F(BrakeTest, AnEpisodeWithoutAReportEndsByTheSamples) {
+  See(100 * kMiB);
+  now_ += milliseconds(2000);
+  See(860 * kMiB);
+  view_.memory_high = std::nullopt;
+  now_ += milliseconds(999);
+  EXPECT_EQ(KindAt(860 * kMiB), kNothing);
+  now_ += milliseconds(1);
+  EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBrakeReleased);
+}
+
+TEST_F(BrakeTest, WhatWeTookAwayOurselvesIsArmedAgainAfterASecondEachTime) {
+  for (int round = 0; round < 5; ++round) {
+    ASSERT_EQ(KindAt(100 * kMiB), NoteKind::kBrakeArmed);
+    view_.lost = BrakeLost{.foreign = false};
+    view_.memory_high = std::nullopt;
+    ASSERT_EQ(KindAt(100 * kMiB), NoteKind::kBrakeReleased);
+    now_ += milliseconds(999);
+    ASSERT_EQ(KindAt(100 * kMiB), kNothing);
+    now_ += milliseconds(1);
+  }
+}
+
+TEST_F(BrakeTest, ALossOfWhatIsNotHeldMeansNothing) {
+  view_.lost = BrakeLost{.foreign = true};
+  EXPECT_EQ(KindAt(100 * kMiB), NoteKind::kBrakeArmed);
 }
 
 TEST_F(BrakeTest, WhoeverKeepsResettingItIsFoughtLessAndLess) {

@@ -50,6 +50,12 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
     if (const auto* report = std::get_if<ClientReport>(&event)) SendSoftLimit(report->client);
   }
 
+  lost_.clear();
+  for (const BrakeLost& lost : snapshot.brakes_lost) {
+    if (world_.Find(lost.cgroup) == nullptr) continue;
+    lost_[lost.cgroup] = lost;
+    touched_.insert(lost.cgroup);
+  }
   touched_.insert(braking_.begin(), braking_.end());
   for (const CgroupId id : touched_) {
     CgroupState& cgroup = *world_.Find(id);
@@ -212,14 +218,16 @@ void Engine::SetWireOf(CgroupState& domain) {
 void Engine::SetBrakeOf(CgroupState& domain) {
   const Rule& rule = *domain.rule;
   const bool may_brake = rule.mode == Mode::kEnforce && rule.brake.enabled && domain.limit.value_or(0) > 0;
-  const BrakeView view{.allowed = may_brake && HelpIsPossible(domain),
-                       .help_coming = domain.brake.braking() && HelpIsComing(domain),
-                       .usage = domain.last->usage,
-                       .pressing = domain.pressing,
-                       .limit = domain.limit.value_or(0),
-                       .memory_high = domain.last->memory_high,
-                       .sampled_at = domain.last->taken_at,
-                       .just_read = WasJustRead(domain)};
+  BrakeView view{.allowed = may_brake && HelpIsPossible(domain),
+                 .help_coming = domain.brake.braking() && HelpIsComing(domain),
+                 .usage = domain.last->usage,
+                 .pressing = domain.pressing,
+                 .limit = domain.limit.value_or(0),
+                 .memory_high = domain.last->memory_high,
+                 .sampled_at = domain.last->taken_at,
+                 .just_read = WasJustRead(domain),
+                 .lost = std::nullopt};
+  if (const auto lost = lost_.find(domain.id); lost != lost_.end()) view.lost = lost->second;
   const auto change = domain.brake.Observe(now_, rule, view);
   if (!change) return;
   if (domain.brake.braking()) {

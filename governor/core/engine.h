@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -124,6 +125,7 @@ class Engine {
   Instant now_;
   Decisions decisions_;
   std::set<CgroupId> touched_;  // cgroups whose wire and cadence may change
+  std::map<CgroupId, BrakeLost> lost_;
 };
 
 }  // namespace memgov::core

@@ -92,12 +92,19 @@ struct ReclaimOutcome {
   std::string why;             // the error when it could not be done; empty otherwise
 };
 
+// A brake that we set is not there any more, though no decision took it away.
+struct BrakeLost {
+  CgroupId cgroup{};
+  bool foreign = false;  // somebody else wrote memory.high; otherwise it could not stay for a reason of ours
+};
+
 struct Snapshot {
   std::vector<CgroupAppeared> appeared;  // parents before children
   std::vector<CgroupId> vanished;        // children before parents
   std::vector<CgroupSample> samples;     // at most one for each cgroup
   std::vector<ReclaimOutcome> reclaims;
   std::vector<KilledProcess> kills;      // from the kernel's log, once each
+  std::vector<BrakeLost> brakes_lost;
 };
 
 }  // namespace memgov::core

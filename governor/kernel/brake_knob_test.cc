@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "governor/kernel/test_cgroups.h"
@@ -32,20 +33,40 @@ class BrakeKnobTest : public testing::Test {
   std::string High() { return ReadFile(fake_.Directory("/a/memory.high")); }
   void SetHigh(const std::string& text) { WriteFile(fake_.Directory("/a/memory.high"), text); }
   std::string State() { return ReadFile(state_); }
+  std::string LineOf(core::Bytes value) {
+    return absl::StrCat("/a ", BrakeFile::Open(fake_.layout(), "/a")->inode(), " ", value, "\n");
+  }
+  template <typename Condition>
+  bool Becomes(Condition condition) {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > give_up) return false;
+      io_.restart();
+      io_.run_for(std::chrono::milliseconds(5));
+    }
+    return true;
+  }
+  // Another cgroup under the same path.
+  void MakeAnew() {
+    fake_.Add("/other", 10 * kMiB);  // before the old one goes: a file system may use an inode number again
+    fake_.Remove("/a");
+    std::filesystem::rename(fake_.Directory("/other"), fake_.Directory("/a"));
+  }
 
   FakeHierarchy fake_{MemoryVersion::kV2};
   const std::string state_ = fake_.Directory("/run/brake.state");
   boost::asio::io_context io_;
-  BrakeKnob knob_{fake_.layout(), state_, io_};
+  std::vector<core::BrakeLost> lost_;
+  BrakeKnob knob_{fake_.layout(), state_, io_, [this](core::BrakeLost lost) { lost_.push_back(lost); }};
 };
 
 TEST_F(BrakeKnobTest, SetsMovesAndLetsGo) {
   ASSERT_TRUE(Set(64 * kMiB).ok());
   EXPECT_EQ(High(), absl::StrCat(64 * kMiB, "\n"));
-  EXPECT_EQ(State(), absl::StrCat("/a ", 64 * kMiB, "\n"));
+  EXPECT_EQ(State(), LineOf(64 * kMiB));
   ASSERT_TRUE(Set(32 * kMiB).ok());
   EXPECT_EQ(High(), absl::StrCat(32 * kMiB, "\n"));
-  EXPECT_EQ(State(), absl::StrCat("/a ", 32 * kMiB, "\n"));
+  EXPECT_EQ(State(), LineOf(32 * kMiB));
   ASSERT_TRUE(Set(std::nullopt).ok());
   EXPECT_EQ(High(), "max\n");
   EXPECT_FALSE(std::filesystem::exists(state_));
@@ -93,7 +114,7 @@ TEST_F(BrakeKnobTest, NeverGoesToUsageOrBelow) {
   ASSERT_TRUE(Set(10 * kMiB + 4096).ok());
   EXPECT_TRUE(absl::IsFailedPrecondition(Set(10 * kMiB)));  // the brake that is there stays
   EXPECT_EQ(High(), absl::StrCat(10 * kMiB + 4096, "\n"));
-  EXPECT_EQ(State(), absl::StrCat("/a ", 10 * kMiB + 4096, "\n"));
+  EXPECT_EQ(State(), LineOf(10 * kMiB + 4096));
 }
 
 TEST_F(BrakeKnobTest, ACgroupThatIsGoneIsSaidOnceAndForgotten) {
@@ -102,6 +123,126 @@ TEST_F(BrakeKnobTest, ACgroupThatIsGoneIsSaidOnceAndForgotten) {
   fake_.Remove("/a");
   EXPECT_TRUE(Set(std::nullopt).ok());
   EXPECT_FALSE(std::filesystem::exists(state_));
+}
+
+TEST_F(BrakeKnobTest, AMarkGoesWhenSettingFindsTheCgroupGone) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  fake_.Remove("/a");
+  EXPECT_TRUE(absl::IsNotFound(Set(32 * kMiB)));
+  EXPECT_FALSE(std::filesystem::exists(state_));
+}
+
+TEST_F(BrakeKnobTest, AMarkGoesWithItsCgroup) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  fake_.Remove("/a");
+  knob_.Forget(kId);
+  EXPECT_TRUE(Becomes([this] { return !std::filesystem::exists(state_); }));
+  knob_.Forget(kId);
+}
+
+TEST_F(BrakeKnobTest, ACgroupMadeAnewUnderTheSamePathIsNotTheOneWeBraked) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  MakeAnew();
+  SetHigh(absl::StrCat(64 * kMiB, "\n"));  // its owner's choice, equal by chance
+  knob_.Forget(kId);
+  EXPECT_TRUE(Becomes([this] { return !std::filesystem::exists(state_); }));
+  EXPECT_EQ(High(), absl::StrCat(64 * kMiB, "\n"));
+}
+
+TEST_F(BrakeKnobTest, AReleaseThatFailsIsTriedUntilItSucceeds) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  const std::string file = fake_.Directory("/a/memory.high");
+  std::filesystem::remove(file);
+  std::filesystem::create_directory(file);  // EISDIR
+  EXPECT_FALSE(Set(std::nullopt).ok());
+  std::filesystem::remove(file);
+  SetHigh(absl::StrCat(64 * kMiB, "\n"));
+  EXPECT_TRUE(Becomes([this] { return High() == "max\n" && !std::filesystem::exists(state_); }));
+}
+
+TEST_F(BrakeKnobTest, ANewWishEndsTheTryingToLetGo) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  const std::string file = fake_.Directory("/a/memory.high");
+  std::filesystem::rename(file, file + ".kept");
+  std::filesystem::create_directory(file);
+  EXPECT_FALSE(Set(std::nullopt).ok());
+  // Until the directory is away every retry fails, so the wish comes before the one that would succeed, or
+  // after; it holds either way.
+  std::filesystem::remove(file);
+  std::filesystem::rename(file + ".kept", file);
+  ASSERT_TRUE(Set(48 * kMiB).ok());
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(High(), absl::StrCat(48 * kMiB, "\n"));
+}
+
+TEST_F(BrakeKnobTest, AReleaseOfACgroupThatGoesWhileItFailsIsOver) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  SetHigh("unreadable\n");
+  EXPECT_FALSE(Set(std::nullopt).ok());
+  fake_.Remove("/a");
+  EXPECT_TRUE(Becomes([this] { return !std::filesystem::exists(state_); }));
+}
+
+TEST_F(BrakeKnobTest, AForeignWriteIsToldAtOnceAndOursForgotten) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  SetHigh("1048576\n");
+  ASSERT_TRUE(Becomes([this] { return !lost_.empty(); }));
+  EXPECT_EQ(lost_[0].cgroup, kId);
+  EXPECT_TRUE(lost_[0].foreign);
+  EXPECT_FALSE(std::filesystem::exists(state_));
+  EXPECT_EQ(High(), "1048576\n");
+}
+
+TEST_F(BrakeKnobTest, AResetIsToldToo) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  SetHigh("max\n");
+  EXPECT_TRUE(Becomes([this] { return !lost_.empty(); }));
+}
+
+TEST_F(BrakeKnobTest, OurOwnWritesAreNoLoss) {
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(Set((20 + i) * kMiB).ok());
+  ASSERT_TRUE(Set(std::nullopt).ok());
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  SetHigh("max\n");  // rings after all that was ours
+  ASSERT_TRUE(Becomes([this] { return !lost_.empty(); }));
+  io_.restart();
+  io_.run_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(lost_.size(), 1U);
+}
+
+TEST_F(BrakeKnobTest, LettingGoOfAllIsToldForEachAndLeavesTheKnobReady) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  knob_.LetGoOfAll();
+  ASSERT_TRUE(Becomes([this] { return !lost_.empty(); }));
+  EXPECT_FALSE(lost_[0].foreign);
+  EXPECT_EQ(High(), "max\n");
+  EXPECT_FALSE(std::filesystem::exists(state_));
+  EXPECT_TRUE(Set(64 * kMiB).ok());
+  EXPECT_EQ(High(), absl::StrCat(64 * kMiB, "\n"));
+}
+
+TEST_F(BrakeKnobTest, WhatAnEarlierRestoringLeftIsLetGoInTheBackground) {
+  fake_.Add("/left", 0);
+  const std::string state = fake_.Directory("/run/left.state");
+  const auto file = BrakeFile::Open(fake_.layout(), "/left");
+  ASSERT_TRUE(StoreBrakeState(state, {{.path = "/left", .inode = file->inode(), .value = 4096}}).ok());
+  WriteFile(fake_.Directory("/left/memory.high"), "4096\n");
+  BrakeKnob knob(fake_.layout(), state, io_);
+  EXPECT_TRUE(Becomes([&] { return ReadFile(fake_.Directory("/left/memory.high")) == "max\n"; }));
+  EXPECT_TRUE(Becomes([&] { return !std::filesystem::exists(state); }));
+}
+
+TEST_F(BrakeKnobTest, RestoreAllTriesAgainToo) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  SetHigh("unreadable\n");
+  std::thread mender([this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    SetHigh(absl::StrCat(64 * kMiB, "\n"));
+  });
+  EXPECT_TRUE(knob_.RestoreAll().ok());
+  mender.join();
+  EXPECT_EQ(High(), "max\n");
 }
 
 TEST_F(BrakeKnobTest, WithoutARecordNothingIsWritten) {
@@ -143,9 +284,7 @@ TEST_F(BrakeKnobTest, V1HasNone) {
   BrakeKnob knob(v1.layout(), state_, io_);
   absl::Status result;
   knob.Set(kId, "/a", kMiB, [&](absl::Status status) { result = std::move(status); });
-  io_.restart();
-  io_.run();
-  EXPECT_TRUE(absl::IsFailedPrecondition(result));
+  EXPECT_TRUE(Becomes([&] { return absl::IsFailedPrecondition(result); }));
   EXPECT_TRUE(knob.RestoreAll().ok());
 }
 

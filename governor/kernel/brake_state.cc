@@ -6,77 +6,52 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
+#include <optional>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "governor/kernel/brake_file.h"
 #include "governor/kernel/cgroup_path.h"
-#include "governor/kernel/unique_fd.h"
 
 namespace memgov::kernel {
 namespace {
 
 // Far above what our own brakes need (one line for each braked cgroup); more is not our writing.
 constexpr std::size_t kLargestState = 8 * 1024 * 1024;
+constexpr std::size_t kLargestWritten = kLargestState / 4;
 
-absl::Status FileError(int error, std::string_view doing, const std::string& file) {
-  // A kept or just opened file of a cgroup that was removed says ENODEV.
-  return absl::ErrnoToStatus(error == ENODEV ? ENOENT : error, absl::StrCat(std::string(doing), " ", file));
+constexpr auto kFirstPause = std::chrono::milliseconds(10);
+constexpr auto kLongestPause = std::chrono::milliseconds(500);
+
+std::optional<core::Bytes> NumberAt(std::string_view word) {
+  return ParseBytes(absl::StrCat(std::string(word), "\n"));
 }
 
-absl::Status WriteAll(int fd, std::string_view text, const std::string& file) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return FileError(errno, "writing", file);
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return absl::OkStatus();
+// "PATH INODE VALUE"; a path may have spaces.
+std::optional<BrakeMark> ParseMark(std::string_view line) {
+  const std::size_t second = line.rfind(' ');
+  if (second == std::string_view::npos || second == 0) return std::nullopt;
+  const std::size_t first = line.rfind(' ', second - 1);
+  if (first == std::string_view::npos) return std::nullopt;
+  std::string path(line.substr(0, first));
+  const auto inode = NumberAt(line.substr(first + 1, second - first - 1));
+  const auto value = NumberAt(line.substr(second + 1));
+  if (!inode || !value || path.size() < 2 || NormalisedPath(path) != path) return std::nullopt;
+  return BrakeMark{.path = std::move(path), .inode = static_cast<std::uint64_t>(*inode), .value = *value};
 }
 
-absl::StatusOr<std::string> ReadAll(const std::string& file, std::size_t most) {
-  const UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return FileError(errno, "opening", file);
-  std::string text;
-  std::array<char, 4096> buffer;
-  for (;;) {
-    const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return FileError(errno, "reading", file);
-    if (got == 0) return text;
-    text.append(buffer.data(), static_cast<std::size_t>(got));
-    if (text.size() > most)
-      return absl::InvalidArgumentError(absl::StrCat(file, " is larger than ", most, " bytes"));
-  }
-}
-
-std::string HighFile(const CgroupLayout& layout, const std::string& path) {
-  return absl::StrCat(layout.memory_mount, path, "/memory.high");
+absl::Status LetGoOfMark(const CgroupLayout& layout, const BrakeMark& mark) {
+  const auto file = BrakeFile::Open(layout, mark.path);
+  if (!file.ok()) return file.status();
+  if (file->inode() != mark.inode) return absl::OkStatus();
+  const auto present = file->Read("memory.high");
+  if (!present.ok()) return present.status();
+  return present->bytes == mark.value ? file->WriteHigh(std::nullopt) : absl::OkStatus();
 }
 
 }  // namespace
-
-core::Bytes RoundToPages(core::Bytes bytes) {
-  static const core::Bytes kPage = ::sysconf(_SC_PAGESIZE);
-  return bytes / kPage * kPage;
-}
-
-absl::StatusOr<Limit> ReadLimit(const CgroupLayout& layout, const std::string& path, const char* name) {
-  const std::string file = absl::StrCat(layout.memory_mount, path, "/", name);
-  const auto text = ReadAll(file, 64);
-  if (!text.ok()) return text.status();
-  const auto limit = ParseLimit(*text);
-  if (!limit.has_value()) return absl::DataLossError(absl::StrCat(file, " holds \"", *text, "\""));
-  return *limit;
-}
-
-absl::Status WriteHigh(const CgroupLayout& layout, const std::string& path,
-                       std::optional<core::Bytes> bytes) {
-  const std::string file = HighFile(layout, path);
-  const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_TRUNC | O_NONBLOCK | O_CLOEXEC));
-  if (!fd) return FileError(errno, "opening", file);
-  return WriteAll(fd.get(), bytes.has_value() ? absl::StrCat(*bytes, "\n") : "max\n", file);
-}
 
 std::vector<BrakeMark> ParseBrakeState(std::string_view text, const std::string& file,
                                        std::vector<std::string>* complaints) {
@@ -85,23 +60,19 @@ std::vector<BrakeMark> ParseBrakeState(std::string_view text, const std::string&
     const std::size_t end = std::min(text.find('\n'), text.size());
     const std::string line(text.substr(0, end));
     text.remove_prefix(std::min(end + 1, text.size()));
-    // The value is the last word; a path may have spaces.
-    const std::size_t space = line.rfind(' ');
-    const std::string path = line.substr(0, space);
-    const auto value =
-        space == std::string::npos ? std::nullopt : ParseBytes(absl::StrCat(line.substr(space + 1), "\n"));
-    if (!value.has_value() || path.size() < 2 || NormalisedPath(path) != path) {
-      complaints->push_back(absl::StrCat(file, ":", line_number, ": \"", line, "\" is not \"/path bytes\""));
-      continue;
+    if (auto mark = ParseMark(line)) {
+      marks.push_back(*std::move(mark));
+    } else {
+      complaints->push_back(
+          absl::StrCat(file, ":", line_number, ": \"", line, "\" is not \"/path inode bytes\""));
     }
-    marks.push_back({.path = path, .value = *value});
   }
   return marks;
 }
 
 absl::StatusOr<std::vector<BrakeMark>> LoadBrakeState(const std::string& file,
                                                       std::vector<std::string>* complaints) {
-  const auto text = ReadAll(file, kLargestState);
+  const auto text = ReadAll(AT_FDCWD, file, kLargestState, file);
   if (absl::IsNotFound(text.status())) return std::vector<BrakeMark>();
   if (!text.ok()) return text.status();
   return ParseBrakeState(*text, file, complaints);
@@ -113,7 +84,13 @@ absl::Status StoreBrakeState(const std::string& file, const std::vector<BrakeMar
     return absl::OkStatus();
   }
   std::string text;
-  for (const BrakeMark& mark : marks) absl::StrAppend(&text, mark.path, " ", mark.value, "\n");
+  for (const BrakeMark& mark : marks)
+    absl::StrAppend(&text, mark.path, " ", mark.inode, " ", mark.value, "\n");
+  if (text.size() > kLargestWritten) {
+    return absl::ResourceExhaustedError(absl::StrCat(file, " would be larger than ", kLargestWritten,
+                                                     " bytes: too many brakes at a time (", marks.size(),
+                                                     ")"));
+  }
 
   const std::string fresh = file + ".new";
   const std::string directory = ParentPath(file);
@@ -133,9 +110,7 @@ absl::Status LetGoOfMarks(const CgroupLayout& layout, const std::vector<BrakeMar
                           std::vector<BrakeMark>* failed) {
   std::vector<std::string> errors;
   for (const BrakeMark& mark : marks) {
-    const auto present = ReadLimit(layout, mark.path, "memory.high");
-    absl::Status status = present.status();
-    if (present.ok() && present->bytes == mark.value) status = WriteHigh(layout, mark.path, std::nullopt);
+    const absl::Status status = LetGoOfMark(layout, mark);
     if (status.ok() || absl::IsNotFound(status)) continue;
     failed->push_back(mark);
     errors.emplace_back(status.message());
@@ -151,10 +126,24 @@ absl::Status RestoreFromState(const CgroupLayout& layout, const std::string& fil
   std::vector<BrakeMark> failed;
   absl::Status let_go = LetGoOfMarks(layout, *marks, &failed);
   if (marks->empty() && complaints.empty()) return absl::OkStatus();
-  if (absl::Status stored = StoreBrakeState(file, failed); !stored.ok()) return stored;
+  if (absl::Status stored = StoreBrakeState(file, failed); !stored.ok()) {
+    return let_go.ok() ? stored : let_go;
+  }
   if (!let_go.ok()) return let_go;
   if (!complaints.empty()) return absl::DataLossError(absl::StrJoin(complaints, "; "));
   return absl::OkStatus();
+}
+
+absl::Status RestorePatiently(const CgroupLayout& layout, const std::string& file,
+                              std::chrono::milliseconds longest) {
+  const auto give_up = std::chrono::steady_clock::now() + longest;
+  for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    absl::Status status = RestoreFromState(layout, file);
+    // Broken lines are said once, and gone the next time.
+    if (status.ok() || absl::IsDataLoss(status)) return status;
+    if (std::chrono::steady_clock::now() + pause > give_up) return status;
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 }  // namespace memgov::kernel

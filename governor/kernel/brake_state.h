@@ -1,12 +1,15 @@
-// memory.high files, and the record of those that are ours, so that a successor can undo what we could not.
+// The record of the memory.high values that are ours, so that a successor can undo what we could not.
 //
-// The record has one line "path value" for each value that a knob may hold because of us, written before the
+// It has one line "PATH INODE VALUE" for each value that a knob may hold because of us, written before the
 // knob is. A path has two lines while its brake moves: the old value is in the kernel until the write
-// happened.
+// happened. The inode says which cgroup is meant: one that was made anew under the same path never had a
+// brake of ours, so the value in it is its owner's, even an equal one. (Inode numbers start again with the
+// machine. A record that outlives a reboot, in a --state-dir on a disk, still needs path and value to match.)
 
 #pragma once
 
-#include <optional>
+#include <chrono>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,36 +18,27 @@
 #include "absl/status/statusor.h"
 #include "governor/core/units.h"
 #include "governor/kernel/mounts.h"
-#include "governor/kernel/parse.h"
 
 namespace memgov::kernel {
 
 struct BrakeMark {
-  std::string path;       // below the memory mount
+  std::string path;  // below the memory mount
+  std::uint64_t inode = 0;
   core::Bytes value = 0;  // a whole number of pages
   bool operator==(const BrakeMark&) const = default;
 };
-
-// The kernel counts in pages and rounds down; only rounded values can be recognised again.
-core::Bytes RoundToPages(core::Bytes bytes);
-
-// The file `name` of a cgroup. NotFound when it, or the cgroup, is gone.
-absl::StatusOr<Limit> ReadLimit(const CgroupLayout& layout, const std::string& path, const char* name);
-
-// Writes memory.high; absent: "max". Never waits for reclaim where the kernel can avoid it (O_NONBLOCK, 6.15
-// and newer). NotFound when it is gone.
-absl::Status WriteHigh(const CgroupLayout& layout, const std::string& path, std::optional<core::Bytes> bytes);
 
 // Lines that are not understood are left out and named in `complaints` ("FILE:LINE: ...").
 std::vector<BrakeMark> ParseBrakeState(std::string_view text, const std::string& file,
                                        std::vector<std::string>* complaints);
 
-// A file that is not there holds no marks.
+// A file that is not there holds no marks. InvalidArgument when it is far larger than we write.
 absl::StatusOr<std::vector<BrakeMark>> LoadBrakeState(const std::string& file,
                                                       std::vector<std::string>* complaints);
 
 // Replaces the file at once (a new file is renamed over it), or removes it when there are no marks. Makes the
-// directory (one level) when it is not there.
+// directory (one level) when it is not there. ResourceExhausted, and nothing written, when it would come near
+// the size that LoadBrakeState refuses.
 absl::Status StoreBrakeState(const std::string& file, const std::vector<BrakeMark>& marks);
 
 // Writes "max" into the memory.high files that still hold a value of their mark; the others, and cgroups that
@@ -53,7 +47,11 @@ absl::Status LetGoOfMarks(const CgroupLayout& layout, const std::vector<BrakeMar
                           std::vector<BrakeMark>* failed);
 
 // LetGoOfMarks for what the file names; keeps in it what failed. No thread, no lock: for start-up, for
-// `memgovd --restore`, and for the guard. Broken lines are an error too, but not an obstacle.
+// `memgovd --restore`, and for the guard. Broken lines are an error too (DataLoss), but not an obstacle.
 absl::Status RestoreFromState(const CgroupLayout& layout, const std::string& file);
+
+// RestoreFromState, again and again with growing pauses, until it does not fail or `longest` has passed.
+absl::Status RestorePatiently(const CgroupLayout& layout, const std::string& file,
+                              std::chrono::milliseconds longest);
 
 }  // namespace memgov::kernel

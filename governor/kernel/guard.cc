@@ -2,25 +2,32 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
-#include <stdio.h>
+#include <spawn.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <iterator>
+#include <limits>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "governor/kernel/brake_file.h"
 #include "governor/kernel/brake_state.h"
 #include "governor/kernel/cgroup_path.h"
+#include "governor/kernel/parse.h"
 
 namespace memgov::kernel {
 namespace {
@@ -31,7 +38,32 @@ std::ptrdiff_t ThreadCount() {
   return error ? 0 : std::distance(begin(tasks), end(tasks));
 }
 
-// One open file description, shared with the guard by the fork: the lock ends when both have ended.
+// A guard tries for so long to undo what we left; nobody else is there to do it.
+constexpr auto kGuardPatience = std::chrono::seconds(60);
+// When we end in peace the guard has nothing to do but to exit; if it has, it may go on without us.
+constexpr auto kFinishPatience = std::chrono::seconds(3);
+constexpr auto kDeathTakes = std::chrono::seconds(2);
+constexpr auto kRestorePatience = std::chrono::seconds(5);
+constexpr auto kPause = std::chrono::milliseconds(20);
+
+// The process that took the lock, as it says in the file itself; 0: it does not, or has ended.
+pid_t HolderOf(const std::string& file) {
+  const auto text = ReadAll(AT_FDCWD, file, 64, file);
+  const auto pid = text.ok() ? ParseBytes(*text) : std::nullopt;
+  if (!pid || *pid <= 0 || *pid > std::numeric_limits<pid_t>::max()) return 0;
+  return ::kill(static_cast<pid_t>(*pid), 0) == 0 || errno == EPERM ? static_cast<pid_t>(*pid) : 0;
+}
+
+absl::Status Held(const std::string& file) {
+  const pid_t holder = HolderOf(file);
+  return absl::FailedPreconditionError(
+      holder > 0
+          ? absl::StrCat("memgovd with pid ", holder, " holds ", file, "; one state file has one owner")
+          : absl::StrCat("the guard of a memgovd that has ended still holds ", file,
+                         ", because it could not let go of everything yet"));
+}
+
+// One open file description, shared with the guard: the lock ends when both have ended.
 absl::StatusOr<UniqueFd> TakeLock(const std::string& state_file, std::chrono::milliseconds longest) {
   const std::string file = state_file + ".lock";
   const std::string directory = ParentPath(file);
@@ -46,11 +78,13 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& state_file, std::chrono::mi
       return absl::ErrnoToStatus(errno, absl::StrCat("locking ", file));
     }
     if (std::chrono::steady_clock::now() > give_up) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("another memgovd, or its guard, holds ", file, "; one state file has one owner"));
+      return Held(file);
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::this_thread::sleep_for(kPause);
   }
+  // For people and error messages alone.
+  const std::string pid = absl::StrCat(::getpid(), "\n");
+  if (::ftruncate(lock.get(), 0) == 0) WriteAll(lock.get(), pid, file).IgnoreError();
   return lock;
 }
 
@@ -66,7 +100,7 @@ void CloseOthers(int a, int b) {
 }
 
 // The whole life of the guard. `lock` is only held.
-[[noreturn]] void Watch(int pipe, int lock, const CgroupLayout& layout, const std::string& state_file) {
+int Watch(int pipe, int lock, const CgroupLayout& layout, const std::string& state_file) {
   ::setsid();
   ::prctl(PR_SET_NAME, "memgov-guard");
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE}) ::signal(signal, SIG_IGN);
@@ -74,23 +108,41 @@ void CloseOthers(int a, int b) {
   char unused = 0;
   while (::read(pipe, &unused, 1) < 0 && errno == EINTR) {
   }
-  const absl::Status status = RestoreFromState(layout, state_file);
+  const absl::Status status = RestorePatiently(layout, state_file, kGuardPatience);
   if (!status.ok()) ::dprintf(STDERR_FILENO, "memgov-guard: %s\n", status.ToString().c_str());
-  ::_exit(status.ok() ? 0 : 1);
+  return status.ok() ? 0 : 1;
 }
+
+struct Pipe {
+  UniqueFd reading;
+  UniqueFd writing;
+};
+
+absl::StatusOr<Pipe> MakePipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "making the guard's pipe");
+  return Pipe{.reading = UniqueFd(ends[0]), .writing = UniqueFd(ends[1])};
+}
+
+// Debian 12's C library has no pidfd_open of its own for C++.
+UniqueFd PidfdOf(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
 }  // namespace
 
 Guard::Guard(pid_t pid, UniqueFd pipe, UniqueFd lock)
-    : pid_(pid), pipe_(std::move(pipe)), lock_(std::move(lock)) {}
+    : pid_(pid), pidfd_(PidfdOf(pid)), pipe_(std::move(pipe)), lock_(std::move(lock)) {}
 
 Guard::Guard(Guard&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), pipe_(std::move(other.pipe_)), lock_(std::move(other.lock_)) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      pidfd_(std::move(other.pidfd_)),
+      pipe_(std::move(other.pipe_)),
+      lock_(std::move(other.lock_)) {}
 
 Guard& Guard::operator=(Guard&& other) noexcept {
   if (this != &other) {
     Finish();
     pid_ = std::exchange(other.pid_, -1);
+    pidfd_ = std::move(other.pidfd_);
     pipe_ = std::move(other.pipe_);
     lock_ = std::move(other.lock_);
   }
@@ -101,11 +153,13 @@ Guard::~Guard() { Finish(); }
 
 void Guard::Finish() {
   pipe_.reset();
-  if (pid_ > 0) {
-    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
+  const auto give_up = std::chrono::steady_clock::now() + kFinishPatience;
+  while (Running() && std::chrono::steady_clock::now() < give_up) {
+    pollfd ended{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
+    ::poll(&ended, 1, pidfd_ ? static_cast<int>(std::chrono::milliseconds(kFinishPatience).count()) : 5);
   }
   pid_ = -1;
+  pidfd_.reset();
   lock_.reset();
 }
 
@@ -121,17 +175,71 @@ absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& 
   }
   auto lock = TakeLock(state_file, lock_wait);
   if (!lock.ok()) return lock.status();
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "making the guard's pipe");
-  UniqueFd reading(ends[0]);
-  UniqueFd writing(ends[1]);
+  auto pipe = MakePipe();
+  if (!pipe.ok()) return pipe.status();
   const pid_t pid = ::fork();
   if (pid < 0) return absl::ErrnoToStatus(errno, "forking the guard");
   if (pid == 0) {
-    writing.reset();
-    Watch(reading.get(), lock->get(), layout, state_file);
+    pipe->writing.reset();
+    ::_exit(Watch(pipe->reading.get(), lock->get(), layout, state_file));
   }
-  return Guard(pid, std::move(writing), std::move(*lock));
+  return Guard(pid, std::move(pipe->writing), std::move(*lock));
+}
+
+absl::Status Guard::Restart(std::vector<std::string> command) {
+  if (Running()) return absl::FailedPreconditionError("the guard is running");
+  auto pipe = MakePipe();
+  if (!pipe.ok()) return pipe.status();
+  command.push_back(absl::StrCat(pipe->reading.get(), ",", lock_.get()));
+  std::vector<char*> arguments;
+  for (std::string& argument : command) arguments.push_back(argument.data());
+  arguments.push_back(nullptr);
+
+  posix_spawn_file_actions_t keep;
+  if (::posix_spawn_file_actions_init(&keep) != 0)
+    return absl::ResourceExhaustedError("no memory for a guard");
+  // Onto itself: the child loses its close-on-exec.
+  ::posix_spawn_file_actions_adddup2(&keep, pipe->reading.get(), pipe->reading.get());
+  ::posix_spawn_file_actions_adddup2(&keep, lock_.get(), lock_.get());
+  pid_t pid = -1;
+  const int error = ::posix_spawn(&pid, arguments[0], &keep, nullptr, arguments.data(), environ);
+  ::posix_spawn_file_actions_destroy(&keep);
+  if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("running ", command[0], " as a guard"));
+  pid_ = pid;
+  pidfd_ = PidfdOf(pid);
+  pipe_ = std::move(pipe->writing);
+  return absl::OkStatus();
+}
+
+int GuardMain(const std::string& descriptors, const CgroupLayout& layout, const std::string& state_file) {
+  int pipe = -1;
+  int lock = -1;
+  char rest = 0;
+  const bool two = std::sscanf(descriptors.c_str(), "%d,%d%c", &pipe, &lock, &rest) == 2;
+  struct stat info {};
+  if (!two || pipe <= STDERR_FILENO || lock <= STDERR_FILENO || pipe == lock || ::fstat(pipe, &info) != 0 ||
+      !S_ISFIFO(info.st_mode) || ::fcntl(lock, F_GETFD) < 0) {
+    ::dprintf(STDERR_FILENO, "memgov-guard: \"%s\" is not \"PIPE,LOCK\"; memgovd alone starts this\n",
+              descriptors.c_str());
+    return 2;
+  }
+  return Watch(pipe, lock, layout, state_file);
+}
+
+absl::Status RestoreLeftovers(const CgroupLayout& layout, const std::string& state_file) {
+  const std::string lock_file = state_file + ".lock";
+  std::error_code ignored;
+  if (!std::filesystem::exists(state_file, ignored) && !std::filesystem::exists(lock_file, ignored)) {
+    return absl::OkStatus();
+  }
+  auto lock = TakeLock(state_file, std::chrono::milliseconds(0));
+  if (!lock.ok() && absl::IsFailedPrecondition(lock.status())) {
+    // A killed daemon may look alive for a moment. Its guard is given as long as it may take.
+    lock = TakeLock(state_file, kDeathTakes);
+    if (!lock.ok() && HolderOf(lock_file) == 0) lock = TakeLock(state_file, kGuardPatience);
+  }
+  if (!lock.ok()) return lock.status();
+  return RestorePatiently(layout, state_file, kRestorePatience);
 }
 
 }  // namespace memgov::kernel

@@ -5,7 +5,7 @@
 // that came, the read ends and the guard restores what the state file names (brake_state.h), then exits.
 //
 // The guard also holds, with the daemon, a lock on "STATE_FILE.lock": a successor that starts at once waits
-// for the old guard to finish, and two daemons cannot share one state file.
+// for the old guard to finish, and two daemons cannot share one state file. The file says who took it.
 
 #pragma once
 
@@ -13,7 +13,9 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "governor/kernel/mounts.h"
 #include "governor/kernel/unique_fd.h"
@@ -28,9 +30,16 @@ class Guard {
   ~Guard();
 
   pid_t pid() const { return pid_; }
+  // Readable once the guard has died; -1 where the kernel has no pidfds.
+  int pidfd() const { return pidfd_.get(); }
   // False once the guard has died (it is reaped here, so it leaves no zombie). Without it no brake should be
   // set.
   bool Running();
+
+  // Starts another guard after the first has died: runs `command`, the last argument being the two
+  // descriptors "PIPE,LOCK" that GuardMain wants. Unlike a fork this is sound in a process with threads. Two
+  // guards are never running. From the return on, our death is noticed.
+  absl::Status Restart(std::vector<std::string> command);
 
  private:
   friend absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file,
@@ -40,6 +49,7 @@ class Guard {
   void Finish();
 
   pid_t pid_ = -1;
+  UniqueFd pidfd_;
   UniqueFd pipe_;
   UniqueFd lock_;
 };
@@ -49,5 +59,14 @@ class Guard {
 // thread, after OomScoreAdjust (the guard inherits that).
 absl::StatusOr<Guard> StartGuard(const CgroupLayout& layout, const std::string& state_file,
                                  std::chrono::milliseconds lock_wait = std::chrono::seconds(5));
+
+// The life of a guard that was started by Restart: main's, when it is given `descriptors`. Returns an exit
+// code: 2 when they are not what Restart passes.
+int GuardMain(const std::string& descriptors, const CgroupLayout& layout, const std::string& state_file);
+
+// Lets go of what a dead daemon left, if no daemon serves this state file; waits for a guard that is about to
+// do the same. FailedPrecondition, with the daemon's pid, when one is alive. Nothing is made where there is
+// nothing to restore.
+absl::Status RestoreLeftovers(const CgroupLayout& layout, const std::string& state_file);
 
 }  // namespace memgov::kernel

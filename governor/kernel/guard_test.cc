@@ -1,15 +1,19 @@
 #include "governor/kernel/guard.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "governor/kernel/brake_file.h"
 #include "governor/kernel/brake_state.h"
 #include "governor/kernel/test_cgroups.h"
 #include "gtest/gtest.h"
@@ -18,6 +22,7 @@ namespace memgov::kernel {
 namespace {
 
 using core::kMiB;
+using testing::HasSubstr;
 
 // ThreadSanitizer's own thread makes every process a threaded one.
 #ifdef __SANITIZE_THREAD__
@@ -45,8 +50,10 @@ class GuardTest : public testing::Test {
       auto guard = StartGuard(fake_.layout(), state_);
       if (!guard.ok()) ::_exit(9);
       const core::Bytes high = 64 * kMiB;
-      if (!StoreBrakeState(state_, {{.path = "/a", .value = high}}).ok()) ::_exit(8);
-      if (!WriteHigh(fake_.layout(), "/a", high).ok()) ::_exit(7);
+      const auto file = BrakeFile::Open(fake_.layout(), "/a");
+      if (!file.ok()) ::_exit(5);
+      if (!StoreBrakeState(state_, {{.path = "/a", .inode = file->inode(), .value = high}}).ok()) ::_exit(8);
+      if (!file->WriteHigh(high).ok()) ::_exit(7);
       if (::write(told[1], "x", 1) != 1) ::_exit(6);
       ::close(told[1]);
       life(*guard);
@@ -136,6 +143,75 @@ TEST_F(GuardTest, TwoDaemonsCannotShareAStateFile) {
   ASSERT_TRUE(first.ok()) << first.status();
   const auto second = StartGuard(fake_.layout(), state_, std::chrono::milliseconds(50));
   EXPECT_TRUE(absl::IsFailedPrecondition(second.status())) << second.status();
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(absl::StrCat("pid ", ::getpid(), " holds ")));
+}
+
+TEST_F(GuardTest, ItsEndCanBeWaitedFor) {
+  auto guard = StartGuard(fake_.layout(), state_);
+  ASSERT_TRUE(guard.ok()) << guard.status();
+  pollfd ended{.fd = guard->pidfd(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&ended, 1, 0), 0);
+  ::kill(guard->pid(), SIGKILL);
+  EXPECT_EQ(::poll(&ended, 1, 20'000), 1);
+  EXPECT_FALSE(guard->Running());
+}
+
+TEST_F(GuardTest, AnotherOneTakesItsPlaceAndSeesOurEnd) {
+  const std::string told = fake_.Directory("/told");
+  {
+    auto guard = StartGuard(fake_.layout(), state_);
+    ASSERT_TRUE(guard.ok()) << guard.status();
+    // Stands in for memgovd: waits for the end of the pipe; then says whether it has the lock's descriptor.
+    const std::string script = absl::StrCat("cat /proc/self/fd/${0%,*}; readlink /proc/self/fd/${0#*,} >", told,
+                                            ".new; mv ", told, ".new ", told);
+    const std::vector<std::string> command = {"/bin/sh", "-c", script};
+    EXPECT_TRUE(absl::IsFailedPrecondition(guard->Restart(command))) << "two guards at a time";
+    ::kill(guard->pid(), SIGKILL);
+    while (guard->Running()) ::usleep(1000);
+    std::atomic<bool> end = false;
+    std::thread other([&end] { end.wait(false); });  // a fork would be refused now
+    const absl::Status status = guard->Restart(command);
+    end = true;
+    end.notify_all();
+    other.join();
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(guard->Running());
+    EXPECT_FALSE(std::filesystem::exists(told));
+  }
+  EXPECT_EQ(ReadFile(told), state_ + ".lock\n");
+}
+
+TEST_F(GuardTest, ACommandThatIsNotThereIsSaid) {
+  auto guard = StartGuard(fake_.layout(), state_);
+  ASSERT_TRUE(guard.ok()) << guard.status();
+  ::kill(guard->pid(), SIGKILL);
+  while (guard->Running()) ::usleep(1000);
+  const absl::Status status = guard->Restart({"/nowhere/memgovd"});
+  EXPECT_THAT(std::string(status.message()), HasSubstr("/nowhere/memgovd"));
+  EXPECT_FALSE(guard->Running());
+}
+
+TEST_F(GuardTest, DescriptorsThatNobodyPassedAreRefused) {
+  for (const char* nonsense : {"", "3", "a,b", "0,1", "999,1000", "3,3", "3,4x"}) {
+    EXPECT_EQ(GuardMain(nonsense, fake_.layout(), state_), 2) << nonsense;
+  }
+}
+
+TEST_F(GuardTest, NoLeftoversAreTakenFromADaemonThatLives) {
+  const pid_t daemon = Daemon([](Guard&) { ::pause(); });
+  const absl::Status status = RestoreLeftovers(fake_.layout(), state_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("memgovd with pid ", daemon)));
+  EXPECT_EQ(ReadFile(fake_.Directory("/a/memory.high")), absl::StrCat(64 * kMiB, "\n"));
+  ::kill(daemon, SIGKILL);
+  ::waitpid(daemon, nullptr, 0);
+  EXPECT_TRUE(RestoreLeftovers(fake_.layout(), state_).ok());  // waits for the guard
+  EXPECT_EQ(ReadFile(fake_.Directory("/a/memory.high")), "max\n");
+}
+
+TEST_F(GuardTest, WhereNothingIsLeftNothingIsMade) {
+  EXPECT_TRUE(RestoreLeftovers(fake_.layout(), fake_.Directory("/nowhere/brake.state")).ok());
+  EXPECT_FALSE(std::filesystem::exists(fake_.Directory("/nowhere")));
 }
 
 }  // namespace
