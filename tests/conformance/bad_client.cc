@@ -19,7 +19,7 @@
 namespace {
 
 constexpr char kUsage[] =
-    "usage: bad_client --mode hang|die|lie|fail|repeat|foreign|huge [--claim 200MiB]\n"
+    "usage: bad_client --mode hang|die|lie|fail|repeat|foreign|huge [--claim 200MiB] [--again]\n"
     "  hang     never answers\n"
     "  die      exits on the first directive\n"
     "  lie      says that it gave everything back, and gives nothing\n"
@@ -27,7 +27,7 @@ constexpr char kUsage[] =
     "  repeat   answers each directive three times\n"
     "  foreign  answers a directive that it was never sent\n"
     "  huge     sends a message over the size cap\n"
-    "The socket is MEMGOV_SOCKET.\n";
+    "With --again it attaches again whenever its stream has ended. The socket is MEMGOV_SOCKET.\n";
 
 enum Mode { kHang, kDie, kLie, kFail, kRepeat, kForeign, kHuge };
 
@@ -72,28 +72,8 @@ void Answer(Stream* stream, std::uint64_t id, Mode mode, std::uint64_t claim) {
   stream->Write(Report(claim));
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  Mode mode = kHang;
-  std::uint64_t claim = 200 * memgov::workloads::kMiB;
-  memgov::workloads::Arguments arguments(argc, argv, kUsage);
-  while (arguments.Next()) {
-    if (arguments.Is("--mode")) {
-      mode = static_cast<Mode>(arguments.OneOf({"hang", "die", "lie", "fail", "repeat", "foreign", "huge"}));
-    } else if (arguments.Is("--claim")) {
-      claim = arguments.Size();
-    } else {
-      arguments.Fail("unknown option");
-    }
-  }
-  std::setvbuf(stdout, nullptr, _IOLBF, 4096);
-  const char* socket = std::getenv("MEMGOV_SOCKET");
-  if (socket == nullptr) arguments.Fail("MEMGOV_SOCKET is not set");
-  // Nobody is believed to hold more than its cgroup is charged with.
-  const std::string held(claim, 'x');
-  const auto stub = memgov::v1::Session::NewStub(
-      grpc::CreateChannel(std::string("unix:") + socket, grpc::InsecureChannelCredentials()));
+// One stream, from its beginning to its end.
+void Attach(memgov::v1::Session::Stub* stub, Mode mode, std::uint64_t claim) {
   grpc::ClientContext context;
   context.set_wait_for_ready(true);
   const std::unique_ptr<Stream> stream = stub->Attach(&context);
@@ -110,5 +90,39 @@ int main(int argc, char** argv) {
   const grpc::Status status = stream->Finish();
   std::printf("{\"ended\":%d,\"ended_text\":\"%s\"}\n", static_cast<int>(status.error_code()),
               status.error_message().c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Mode mode = kHang;
+  std::uint64_t claim = 200 * memgov::workloads::kMiB;
+  bool again = false;
+  memgov::workloads::Arguments arguments(argc, argv, kUsage);
+  while (arguments.Next()) {
+    if (arguments.Is("--mode")) {
+      mode = static_cast<Mode>(arguments.OneOf({"hang", "die", "lie", "fail", "repeat", "foreign", "huge"}));
+    } else if (arguments.Is("--claim")) {
+      claim = arguments.Size();
+    } else if (arguments.Is("--again")) {
+      again = true;
+    } else {
+      arguments.Fail("unknown option");
+    }
+  }
+  std::setvbuf(stdout, nullptr, _IOLBF, 4096);
+  const char* socket = std::getenv("MEMGOV_SOCKET");
+  if (socket == nullptr) arguments.Fail("MEMGOV_SOCKET is not set");
+  // Nobody is believed to hold more than its cgroup is charged with.
+  const std::string held(claim, 'x');
+  grpc::ChannelArguments channel;
+  channel.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  channel.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  channel.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 50);
+  const auto stub = memgov::v1::Session::NewStub(
+      grpc::CreateCustomChannel(std::string("unix:") + socket, grpc::InsecureChannelCredentials(), channel));
+  do {
+    Attach(stub.get(), mode, claim);
+  } while (again);
   return 0;
 }
