@@ -192,6 +192,7 @@ absl::Status Guard::Restart(std::vector<std::string> command) {
   if (!pipe.ok()) return pipe.status();
   command.push_back(absl::StrCat(pipe->reading.get(), ",", lock_.get()));
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (std::string& argument : command) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
 

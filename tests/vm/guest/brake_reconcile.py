@@ -158,11 +158,12 @@ def main() -> int:
                 print(f"{event.get('t')} {event.get('text', event)}", file=sys.stderr)
             raise
         finally:
-            seen_stop = governor.stop()
+            status = governor.stop()
+            container.group.kill()
             container.close()
             systemd.close()
             above.remove()
-    print(json.dumps(seen | {"status": seen_stop}))
+    print(json.dumps(seen | {"status": status}))
     return 0
 
 

@@ -36,10 +36,11 @@ class Systemd:
         for name, limit in units.items():
             (UNITS / name).write_text(UNIT.format(limit=limit))
         self.group = group
-        self._outer = Service("systemd", ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc",
-                                          "/lib/systemd/systemd", "--unit=memgov.target", "--log-target=console",
-                                          "--log-level=notice"],
-                              directory=directory, cgroup=group, env={"container": "memgov"})
+        # Only systemd enters the cgroup: a process that stays in it would keep systemd from passing controllers on.
+        manager = group.wrap(["/lib/systemd/systemd", "--unit=memgov.target", "--log-target=console",
+                              "--log-level=notice"])
+        self._outer = Service("systemd", ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", *manager],
+                              directory=directory, env={"container": "memgov"})
         wait_until(lambda: pathlib.Path("/run/systemd/private").exists(), DEADLINE, "a systemd")
         self._pid = int(subprocess.check_output(["pgrep", "-P", str(self._outer.pid)], text=True))
         for name in units:
@@ -55,6 +56,7 @@ class Systemd:
     def close(self) -> None:
         self._outer.process.kill()
         self._outer.stop()
+        self.group.remove()
 
 
 class Container:
