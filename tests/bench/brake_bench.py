@@ -163,6 +163,9 @@ def measure(repeats: int, episodes: int, cap_s: float) -> dict[str, float]:
                 result[f"without_ms_{name}"] = round(statistics.median(without), 1)
                 result[f"with_ms_{name}"] = round(statistics.median(with_brake), 1)
                 result[f"bought_ms_{name}"] = round(statistics.median(with_brake) - statistics.median(without), 1)
+                for kind, times in (("without", without), ("with", with_brake)):
+                    result[f"{kind}_ms_{name}_least"] = round(min(times), 1)
+                    result[f"{kind}_ms_{name}_most"] = round(max(times), 1)
                 result[f"capped_{name}"] = sum(took >= cap_s * 1000 for took in with_brake)
             resumed: list[float] = []
             while len(resumed) < episodes:
@@ -197,9 +200,10 @@ def main() -> int:
     for name, rate in RATES.items():
         speed = f"{rate} MiB/s" if rate else "full speed"
         line = "".join(f"{result[f'{part}_ms_{name}']:10.0f} ms" for part in ("without", "with", "bought"))
+        line += "   (without: {:.0f} to {:.0f})".format(result[f"without_ms_{name}_least"], result[f"without_ms_{name}_most"])
         capped = result[f"capped_{name}"]
-        print(f"  {speed:<20}{line}" + (f"   at least: the policy let go after {options.cap:g} s in {capped:.0f} of "
-                                        f"{result['repeats']:.0f} runs" if capped else ""))
+        print(f"  {speed:<20}{line}" + (f"\n{'':<22}at least: the policy let go after "
+                                        f"{options.cap:g} s in {capped:.0f} of {result['repeats']:.0f} runs" if capped else ""))
     print(f"resumed after letting go: {result['resume_ms_p50']:.0f} ms (median), {result['resume_ms_p99']:.0f} ms (p99) "
           f"of {result['episodes']:.0f}; longest throttle {result['longest_throttle_ms']:.0f} ms")
     if options.json:
