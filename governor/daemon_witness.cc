@@ -123,6 +123,7 @@ void Daemon::KeepProcesses(const std::string& path) {
 // left.
 std::vector<core::ProcessSize> Daemon::ProcessesFor(const core::KillReport& report) const {
   if (report.victim && !report.victim->processes.empty()) return report.victim->processes;
+  if (report.domain.empty()) return {};
   kernel::ProcessTable left;
   const kernel::ProcessTable* table = nullptr;
   for (const std::string& path : {report.cgroup, report.domain}) {

@@ -101,7 +101,10 @@ std::string TextOf(const KillReport& report) {
   }
   const KilledProcess& victim = *report.victim;
   std::string text =
-      absl::StrFormat("OOM kill %s: %s (pid %d) in %s", where, victim.name, victim.pid, report.cgroup);
+      report.cgroup.empty()
+          ? absl::StrFormat("OOM kill in a cgroup that was gone before it was seen: %s (pid %d)", victim.name,
+                            victim.pid)
+          : absl::StrFormat("OOM kill %s: %s (pid %d) in %s", where, victim.name, victim.pid, report.cgroup);
   const ProcessSize* next = nullptr;
   for (const ProcessSize& process : victim.processes) {
     if (process.pid == victim.pid) {

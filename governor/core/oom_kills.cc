@@ -59,7 +59,6 @@ void OomKills::Forget(Instant now) {
     return entry.second.open < 0 && now - entry.second.since >= kExplained;
   });
   std::erase_if(roaming_, [now](const auto& entry) { return now - entry.second.since >= kExplained; });
-  while (!unplaced_.empty() && now - unplaced_.front().at >= kExplained) unplaced_.pop_front();
 }
 
 // A group kill was reported at the group; the counters of the cgroups inside it tell of the same.
@@ -101,10 +100,13 @@ std::map<std::string, std::uint64_t> OomKills::OwnKills() const {
 
 void OomKills::ReportCounted(Instant now, const std::string& path, std::uint64_t kills, bool alone) {
   Explain(now, path, kills);
-  // A nameless count and a placeless name are the same kill only where no other could be meant.
-  while (alone && kills > 0 && !unplaced_.empty()) {
-    KilledProcess victim = std::move(unplaced_.front());
-    unplaced_.pop_front();
+  // A nameless count and placeless names are the same kills only where no other could be meant. Otherwise the
+  // latest names are given up for the count, so that there are as many reports as kills.
+  const bool certain = alone && unplaced_.size() == kills;
+  for (std::uint64_t claimed = kills; claimed > 0 && !unplaced_.empty(); --claimed) {
+    KilledProcess victim = std::move(unplaced_.back());
+    unplaced_.pop_back();
+    if (!certain) continue;
     --kills;
     ready_.push_back({.domain = victim.domain, .cgroup = path, .victim = std::move(victim)});
   }
@@ -118,11 +120,16 @@ std::vector<KillReport> OomKills::Take(Instant now) {
   for (const auto& [path, kills] : own) {
     if (now - tallies_.at(path).since >= kGrace) ReportCounted(now, path, kills, own.size() == 1);
   }
+  while (!unplaced_.empty() && now - unplaced_.front().at >= kUnclaimed) {
+    ready_.push_back({.domain = "", .cgroup = "", .victim = std::move(unplaced_.front())});
+    unplaced_.pop_front();
+  }
   return std::exchange(ready_, {});
 }
 
 std::optional<Instant> OomKills::NextDue() const {
   std::optional<Instant> next;
+  if (!unplaced_.empty()) next = unplaced_.front().at + kUnclaimed;
   for (const auto& [path, kills] : OwnKills()) {
     const Instant due = tallies_.at(path).since + kGrace;
     if (!next || due < *next) next = due;

@@ -28,7 +28,7 @@ namespace memgov::core {
 // One kill; from the counters alone it may be several, which nothing tells apart.
 struct KillReport {
   std::string domain;  // whose limit was hit, "/" for the node's memory; empty: not known
-  std::string cgroup;  // the victim's, or the deepest one above it that counted the kill
+  std::string cgroup;  // the victim's, or the deepest one above it that counted the kill; empty: not known
   std::uint64_t count = 1;
   std::optional<KilledProcess> victim;  // absent: the log did not say
 };
@@ -37,6 +37,9 @@ class OomKills {
  public:
   // Longer than the tree takes to read a parent and then its child (a second).
   static constexpr Duration kGrace = std::chrono::milliseconds(1500);
+  // A victim that no counter has claimed by then is reported without a place: its cgroup came and went
+  // unseen.
+  static constexpr Duration kUnclaimed = 2 * kGrace;
   // For so long a kill that was reported waits for the counters to show it.
   static constexpr Duration kExplained = std::chrono::seconds(10);
 

@@ -123,8 +123,24 @@ TEST_F(OomKillsTest, ANameWithoutAPlaceIsNotGuessed) {
   Count({}, "/a");
   Count({}, "/b");
   EXPECT_THAT(Take(OomKills::kGrace), ElementsAre("? -> /a x1", "? -> /b x1"));
-  Count(OomKills::kExplained, "/c");
-  EXPECT_THAT(Take(OomKills::kExplained + OomKills::kGrace), ElementsAre("? -> /c x1"));
+  EXPECT_THAT(Take(seconds(60)), IsEmpty());  // as many reports as kills
+}
+
+TEST_F(OomKillsTest, OfTwoNamesNoneIsGivenToOneCounter) {
+  Record({}, "elsewhere", "", "");
+  Record(seconds(1), "holder", "", "");
+  Count(seconds(1), "/a");
+  EXPECT_THAT(Take(seconds(1) + OomKills::kGrace), ElementsAre("? -> /a x1"));
+  EXPECT_THAT(Take(OomKills::kUnclaimed), ElementsAre("? ->  x1 elsewhere"));
+  EXPECT_THAT(Take(seconds(60)), IsEmpty());
+}
+
+TEST_F(OomKillsTest, ANameThatNoCounterClaimsIsReportedWithoutAPlace) {
+  Record({}, "holder", "", "");
+  EXPECT_EQ(kills_.NextDue(), At(OomKills::kUnclaimed));
+  EXPECT_THAT(Take(OomKills::kUnclaimed - milliseconds(1)), IsEmpty());
+  EXPECT_THAT(Take(OomKills::kUnclaimed), ElementsAre("? ->  x1 holder"));
+  EXPECT_EQ(kills_.NextDue(), std::nullopt);
 }
 
 TEST_F(OomKillsTest, AGroupKillIsOneReportAVictimWhereverInTheGroupItIsCounted) {

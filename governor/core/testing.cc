@@ -96,7 +96,8 @@ CgroupId Node::Add(const std::string& path, std::optional<Bytes> limit, bool has
     if (cgroup.path == above) parent = other;
   }
   cgroups_[id] = {.path = path, .parent = parent, .limit = limit, .memory_high = std::nullopt};
-  changes_.appeared.push_back({.id = id, .parent = parent, .path = path, .has_brake = has_brake});
+  changes_.appeared.push_back(
+      {.id = id, .parent = parent, .path = path, .has_brake = has_brake, .kills_of_subtree = true});
   return id;
 }
 

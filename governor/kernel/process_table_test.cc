@@ -33,7 +33,8 @@ class ProcessTableTest : public testing::Test {
 
 TEST_F(ProcessTableTest, ListsEachProcessWithItsCgroup) {
   fake_.Add("/pod/a");
-  WriteFile(fake_.Directory("/pod/a") + "/cgroup.procs", absl::StrCat("0\n", ::getpid(), "\n999999999\n"));
+  WriteFile(fake_.Directory("/pod") + "/cgroup.procs", "");
+  WriteFile(fake_.Directory("/pod/a") + "/cgroup.procs", absl::StrCat(::getpid(), "\n5000000\n"));
   const ProcessTable table = ReadProcessTable(fake_.layout(), "/pod");
   ASSERT_EQ(table.processes.size(), 1U);
   EXPECT_TRUE(table.complete);
@@ -64,6 +65,12 @@ TEST_F(ProcessTableTest, IsBoundedAndSaysSo) {
       ReadProcessTable(fake_.layout(), "/pod", {.longest = std::chrono::nanoseconds(-1)});
   EXPECT_EQ(none.seen, 0U);
   EXPECT_FALSE(none.complete);
+}
+
+TEST_F(ProcessTableTest, WhomWeCannotSeeMakesItIncomplete) {
+  fake_.Add("/pod");
+  WriteFile(fake_.Directory("/pod") + "/cgroup.procs", "0\n");  // in a pid namespace beside ours
+  EXPECT_FALSE(ReadProcessTable(fake_.layout(), "/pod").complete);
 }
 
 TEST_F(ProcessTableTest, ACgroupThatIsGoneHasNobody) {

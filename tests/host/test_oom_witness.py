@@ -63,7 +63,9 @@ def test_no_kill_is_lost_though_each_cgroup_is_removed_at_once(stage):
     named = [kill["victim"]["pid"] for kill in kills if "victim" in kill]
     assert len(named) == len(set(named))
     for kill in kills:
-        assert kill["cgroup"] in killed.values() or kill["cgroup"] == stage.parent.name
-        if "victim" in kill and kill["cgroup"] != stage.parent.name:
+        # A cgroup may come and go before anybody looks (v1); the one above counts for it on v2.
+        assert kill["cgroup"] in [*killed.values(), stage.parent.name, ""]
+        if kill["cgroup"] in killed.values() and "victim" in kill:
             assert killed[kill["victim"]["pid"]] == kill["cgroup"]
-    print(f"{len(named)} of {KILLS} victims named, {sum(1 for kill in kills if kill['processes'])} with processes")
+    placed = sum(1 for kill in kills if kill["cgroup"] in killed.values())
+    print(f"{len(named)} of {KILLS} victims named, {placed} placed, {sum(1 for kill in kills if kill['processes'])} with processes")
