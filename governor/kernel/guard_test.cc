@@ -162,8 +162,8 @@ TEST_F(GuardTest, AnotherOneTakesItsPlaceAndSeesOurEnd) {
     auto guard = StartGuard(fake_.layout(), state_);
     ASSERT_TRUE(guard.ok()) << guard.status();
     // Stands in for memgovd: waits for the end of the pipe; then says whether it has the lock's descriptor.
-    const std::string script = absl::StrCat("cat /proc/self/fd/${0%,*}; readlink /proc/self/fd/${0#*,} >", told,
-                                            ".new; mv ", told, ".new ", told);
+    const std::string script = absl::StrCat("cat /proc/self/fd/${0%,*}; readlink /proc/self/fd/${0#*,} >",
+                                            told, ".new; mv ", told, ".new ", told);
     const std::vector<std::string> command = {"/bin/sh", "-c", script};
     EXPECT_TRUE(absl::IsFailedPrecondition(guard->Restart(command))) << "two guards at a time";
     ::kill(guard->pid(), SIGKILL);
