@@ -20,6 +20,10 @@ constexpr auto kScanEvery = std::chrono::seconds(15);
 constexpr auto kScanEveryWithoutInotify = std::chrono::seconds(5);
 constexpr auto kScanAgain = std::chrono::milliseconds(100);  // at most so often, whatever happens
 constexpr auto kNodeEvery = std::chrono::milliseconds(250);
+// A tenth of the time, as wake.stall by default; what it shows is judged by the engine.
+constexpr kernel::PressureTrigger kStallTrigger{.kind = kernel::PressureTrigger::Kind::kFull,
+                                                .stall = std::chrono::milliseconds(50),
+                                                .window = std::chrono::milliseconds(500)};
 // A tick may ask for fresh readings and be run again; a cgroup that cannot be read must not make it endless.
 constexpr int kMostRounds = 3;
 constexpr std::size_t kShareOfOomAlarms = 8;  // of the files that may be open, one part
@@ -52,6 +56,13 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                     }}),
       oom_alarms_(io_, layout_, MostOomAlarms(),
                   [this](core::CgroupId id, bool first) { OnOomLook(id, first); }),
+      pressure_(io_, layout_,
+                {.on_stall =
+                     [this](core::CgroupId id) {
+                       read_now_.insert(id);
+                       Wake();
+                     },
+                 .on_degraded = [this](const std::string& what) { SayDegraded(what); }}),
       engine_(core::Policy{}) {}
 
 Daemon::~Daemon() = default;
@@ -278,6 +289,7 @@ void Daemon::Dispatch(const core::Decisions& decisions) {
   }
   for (const core::Reclaim& request : decisions.reclaims) StartReclaim(request);
   for (const core::SetWire& wire : decisions.wires) ApplyWire(wire);
+  for (const core::SetPressureAlarm& alarm : decisions.pressure_alarms) ApplyPressureAlarm(alarm);
   for (const core::SetCadence& cadence : decisions.cadences) tree_.SetCadence(cadence);
   for (const core::Note& note : decisions.notes) {
     WriteNote(note);
@@ -312,6 +324,17 @@ void Daemon::ApplyWire(const core::SetWire& wire) {
     return;
   }
   brake_->Set(wire.cgroup, path, wire.at, answer);
+}
+
+void Daemon::ApplyPressureAlarm(const core::SetPressureAlarm& alarm) {
+  if (!alarm.on) return pressure_.Disarm(alarm.cgroup);
+  const std::string path = tree_.PathOf(alarm.cgroup);
+  if (path.empty()) return;
+  const absl::Status armed = pressure_.Arm(alarm.cgroup, path, kStallTrigger);
+  // Most cgroups of a hybrid host have no counterpart in the v2 tree, and so no pressure; a node without PSI
+  // has said so at the start.
+  if (armed.ok() || absl::IsNotFound(armed) || absl::IsUnavailable(armed)) return;
+  SayDegraded("no pressure alarm in some cgroups, a stall is seen when they are read: " + TextOf(armed));
 }
 
 // --- ending

@@ -31,6 +31,7 @@
 #include "governor/kernel/kernel_log.h"
 #include "governor/kernel/node.h"
 #include "governor/kernel/oom_alarm.h"
+#include "governor/kernel/pressure_triggers.h"
 #include "governor/kernel/probe.h"
 #include "governor/kernel/process_table.h"
 #include "governor/kernel/reclaimer.h"
@@ -106,6 +107,7 @@ class Daemon {
   void Scan(core::Instant now, core::Snapshot* snapshot);
   void Dispatch(const core::Decisions& decisions);
   void ApplyWire(const core::SetWire& wire);
+  void ApplyPressureAlarm(const core::SetPressureAlarm& alarm);
   void StartReclaimer();
   void StartReclaim(const core::Reclaim& request);
   void OnBrakeLost(core::BrakeLost lost);
@@ -158,6 +160,7 @@ class Daemon {
   kernel::Alarms alarms_;
   kernel::KernelLog kernel_log_;
   kernel::OomAlarms oom_alarms_;
+  kernel::PressureTriggers pressure_;
   std::unique_ptr<kernel::BrakeKnob> brake_;      // v2, outside of observe mode
   std::unique_ptr<kernel::Reclaimer> reclaimer_;  // outside of observe mode
   std::unique_ptr<session::SessionServer> sessions_;

@@ -126,8 +126,8 @@ bool Engine::SendReclaim(const CgroupState& domain, CgroupState& cgroup, Bytes b
 void Engine::SetPressureAlarmOf(CgroupState& domain) {
   const Rule& rule = *domain.rule;
   const double wake = rule.wake.usage_percent.value_or(100);
-  const bool on = rule.wake.stall_percent && domain.limit && domain.id != kNodeId &&
-                  domain.PressingPercent() >= wake - kAtRiskBelowWake;
+  const bool on = rule.mode == Mode::kEnforce && rule.wake.stall_percent && domain.limit &&
+                  domain.id != kNodeId && domain.PressingPercent() >= wake - kAtRiskBelowWake;
   if (on == domain.pressure_alarm) return;
   domain.pressure_alarm = on;
   decisions_.pressure_alarms.push_back({.cgroup = domain.id, .on = on});
