@@ -115,6 +115,7 @@ class Daemon {
   void StartGuardAgain();
   void WriteNote(const core::Note& note);
   void WriteKill(const core::Note& note);
+  void AddFacts(const core::DomainFacts& facts, EventLine* line) const;
 
   // The kernel's witness, daemon_witness.cc.
   void FollowKernelLog();

@@ -81,6 +81,25 @@ void Daemon::WriteKill(const core::Note& note) {
   log_->Write(std::move(line), core::TextOf(kill));
 }
 
+void Daemon::AddFacts(const core::DomainFacts& facts, EventLine* line) const {
+  line->BeginObject("memory").Add("pressing", facts.pressing).Add("growth_bytes_per_s", facts.growth);
+  if (const auto& stat = facts.stat) {
+    line->Add("anon", stat->anon)
+        .Add("file", stat->file)
+        .Add("shmem", stat->shmem)
+        .Add("unevictable", stat->unevictable)
+        .Add("inactive_file", stat->inactive_file)
+        .Add("lazily_freed_at_least", facts.lazily_freed_at_least)
+        .Add("lazily_freed_at_most", facts.lazily_freed_at_most);
+    if (stat->slab) line->Add("slab", *stat->slab);
+  }
+  line->Add("swap_left", facts.swap_left).BeginArray("headroom");
+  for (const core::DomainFacts::Headroom& level : facts.headroom) {
+    line->BeginItem().Add("domain", tree_.PathOf(level.domain)).Add("bytes", level.bytes).EndObject();
+  }
+  line->EndArray().EndObject();
+}
+
 void Daemon::WriteNote(const core::Note& note) {
   if (note.kill) return WriteKill(note);
   const std::string domain = tree_.PathOf(note.domain);
@@ -110,6 +129,7 @@ void Daemon::WriteNote(const core::Note& note) {
         .Add("held_ms", Milliseconds(note.reason.held))
         .EndObject();
   }
+  if (note.facts) AddFacts(*note.facts, &line);
   log_->Write(std::move(line), SentenceOf(note, domain, who));
 }
 

@@ -115,6 +115,22 @@ enum class NoteKind {
   kOomKill,  // the kernel killed; `kill` has where and whom
 };
 
+// How a domain stands, for whoever reads the record later.
+struct DomainFacts {
+  Bytes pressing = 0;               // usage less the page cache that the kernel takes back by itself
+  std::optional<MemoryStat> stat;   // the last one
+  Bytes lazily_freed_at_least = 0;  // as of stat
+  Bytes lazily_freed_at_most = 0;
+  double growth = 0;  // of pressing, bytes per second
+  Bytes swap_left = 0;
+  // What this limit and each one above leaves; the node last. The least of them is what can still be taken.
+  struct Headroom {
+    CgroupId domain{};
+    Bytes bytes = 0;
+  };
+  std::vector<Headroom> headroom;
+};
+
 // One line of the record. Every change of a domain's state and every request leaves one.
 struct Note {
   NoteKind kind = NoteKind::kWoke;
@@ -129,6 +145,7 @@ struct Note {
   std::optional<Bytes> limit;
   std::optional<Duration> took;  // from the sending of the directive to its closing
   Reason reason;
+  std::optional<DomainFacts> facts;  // of a domain whose level rose
   std::string text;
   std::optional<KillReport> kill;  // kOomKill; by path, because its cgroups may be gone
 };

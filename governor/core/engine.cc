@@ -169,7 +169,9 @@ void Engine::Judge(CgroupState& domain) {
   const NoteKind kind = *changed == Level::kCritical ? NoteKind::kCritical
                         : in_need                    ? NoteKind::kWoke
                                                      : NoteKind::kRelaxed;
-  decisions_.notes.push_back(NoteOn(domain, kind));
+  Note note = NoteOn(domain, kind);
+  if (in_need) note.facts = world_.FactsOf(domain);
+  decisions_.notes.push_back(std::move(note));
 }
 
 DomainView Engine::ViewOf(const CgroupState& domain) const {

@@ -126,6 +126,29 @@ TEST(EngineKernelTest, SwapPutsTheLimitFurtherAway) {
   EXPECT_FALSE(woken(1 * kGiB));
 }
 
+TEST(EngineKernelTest, ARisingLevelRecordsHowTheDomainStandsAtEachLevelAbove) {
+  Node node;
+  const CgroupId pod = node.Add("/pod", 2000 * kMiB);
+  const CgroupId a = node.Add("/pod/a", 1000 * kMiB);
+  node.SetUsage(pod, 1900 * kMiB);
+  node.SetStat(pod, Cache(500 * kMiB), true);
+  node.SetUsage(a, 950 * kMiB);
+  node.SetStat(a, {.anon = 850 * kMiB, .file = 50 * kMiB, .inactive_file = 50 * kMiB, .slab = 7 * kMiB},
+               true);
+  node.SetSwapLeft(a, 3 * kMiB);
+  const Decisions decisions = node.Tick();
+  ASSERT_THAT(decisions.notes, SizeIs(::testing::Ge(1)));
+  const Note& woke = decisions.notes[0];
+  ASSERT_TRUE(woke.domain == a && woke.facts.has_value());
+  EXPECT_EQ(woke.facts->pressing, 900 * kMiB);
+  EXPECT_EQ(woke.facts->stat->slab, 7 * kMiB);
+  EXPECT_EQ(woke.facts->swap_left, 3 * kMiB);
+  ASSERT_THAT(woke.facts->headroom, SizeIs(2));
+  EXPECT_EQ(woke.facts->headroom[0].bytes, 100 * kMiB);
+  EXPECT_EQ(woke.facts->headroom[1].domain, pod);
+  EXPECT_EQ(woke.facts->headroom[1].bytes, 600 * kMiB);
+}
+
 // --- lazily freed memory
 
 TEST(EngineKernelTest, LazilyFreedMemoryIsCollectedWithoutAnyClient) {

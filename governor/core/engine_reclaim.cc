@@ -140,6 +140,7 @@ void Engine::NoteStall(const CgroupState& domain, const StallView& stall) {
       "were read again",
       domain.path, stall.full_percent, stall.returns_per_second);
   if (!stall.has_pressure) absl::StrAppend(&note.text, " (estimated: no memory.pressure here)");
+  note.facts = world_.FactsOf(domain);
   decisions_.notes.push_back(std::move(note));
 }
 

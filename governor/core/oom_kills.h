@@ -35,13 +35,13 @@ struct KillReport {
 
 class OomKills {
  public:
-  // Longer than the tree takes to read a parent and then its child (a second).
-  static constexpr Duration kGrace = std::chrono::milliseconds(1500);
+  // Longer than the tree takes to read a parent and then its child: a cgroup at rest is read every 4 s.
+  static constexpr Duration kGrace = std::chrono::seconds(5);
   // A victim that no counter has claimed by then is reported without a place: its cgroup came and went
   // unseen.
   static constexpr Duration kUnclaimed = 2 * kGrace;
   // For so long a kill that was reported waits for the counters to show it.
-  static constexpr Duration kExplained = std::chrono::seconds(10);
+  static constexpr Duration kExplained = std::chrono::seconds(20);
 
   // Whether a cgroup's counter includes the kills in the cgroups below it (v2) or not (v1).
   void SetHierarchical(bool hierarchical) { hierarchical_ = hierarchical; }

@@ -103,7 +103,7 @@ struct Snapshot {
   std::vector<CgroupId> vanished;        // children before parents
   std::vector<CgroupSample> samples;     // at most one for each cgroup
   std::vector<ReclaimOutcome> reclaims;
-  std::vector<KilledProcess> kills;      // from the kernel's log, once each
+  std::vector<KilledProcess> kills;  // from the kernel's log, once each
   std::vector<BrakeLost> brakes_lost;
 };
 

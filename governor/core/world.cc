@@ -109,6 +109,22 @@ Bytes World::SwapLeftOf(const CgroupState& cgroup) const {
   return least.value_or(0);
 }
 
+DomainFacts World::FactsOf(const CgroupState& domain) const {
+  DomainFacts facts{.pressing = domain.pressing,
+                    .stat = domain.stat,
+                    .lazily_freed_at_least = domain.lazily_freed.at_least,
+                    .lazily_freed_at_most = domain.lazily_freed.at_most,
+                    .growth = domain.forecast.BytesPerSecond(),
+                    .swap_left = SwapLeftOf(domain)};
+  for (const CgroupState* at = &domain; at != nullptr; at = Find(at->parent)) {
+    if (at->limit && at->last) {
+      facts.headroom.push_back({.domain = at->id, .bytes = *at->limit - at->pressing});
+    }
+    if (at->id == kNodeId) break;
+  }
+  return facts;
+}
+
 bool World::IsBelow(const CgroupState& cgroup, const CgroupState& above) const {
   const CgroupState* at = &cgroup;
   while (at != nullptr && at->depth > above.depth) at = Find(at->parent);

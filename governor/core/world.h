@@ -12,6 +12,7 @@
 #include "governor/core/brake.h"
 #include "governor/core/cadence.h"
 #include "governor/core/client_event.h"
+#include "governor/core/decision.h"
 #include "governor/core/detector.h"
 #include "governor/core/forecast.h"
 #include "governor/core/lazily_freed.h"
@@ -98,6 +99,7 @@ class World {
 
   // What may still go to swap when this cgroup's memory is full: the least that it and those above have left.
   Bytes SwapLeftOf(const CgroupState& cgroup) const;
+  DomainFacts FactsOf(const CgroupState& domain) const;
   // Those whose last stat shows lazily freed memory that is worth collecting.
   const std::set<CgroupId>& lazy() const { return lazy_; }
   bool IsBelow(const CgroupState& cgroup, const CgroupState& above) const;
