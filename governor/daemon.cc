@@ -1,5 +1,6 @@
 #include "governor/daemon.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -20,6 +21,7 @@ constexpr auto kScanEvery = std::chrono::seconds(15);
 constexpr auto kScanEveryWithoutInotify = std::chrono::seconds(5);
 constexpr auto kScanAgain = std::chrono::milliseconds(100);  // at most so often, whatever happens
 constexpr auto kNodeEvery = std::chrono::milliseconds(250);
+constexpr auto kInotifyQuiet = std::chrono::milliseconds(5);
 // A tenth of the time, as wake.stall by default; what it shows is judged by the engine.
 constexpr kernel::PressureTrigger kStallTrigger{.kind = kernel::PressureTrigger::Kind::kFull,
                                                 .stall = std::chrono::milliseconds(50),
@@ -184,14 +186,20 @@ void Daemon::WaitForSignals() {
 
 void Daemon::WaitForInotify() {
   if (!inotify_) {
-    if (tree_.inotify_fd() < 0) return;
-    inotify_.emplace(io_, ::dup(tree_.inotify_fd()));
+    const int fd = tree_.inotify_fd() < 0 ? -1 : ::fcntl(tree_.inotify_fd(), F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return;  // then there are only the scans
+    inotify_.emplace(io_, fd);
   }
   inotify_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                        [this](const boost::system::error_code& error) {
                          if (error) return;
                          HearNews();
-                         WaitForInotify();
+                         // A tenant that makes cgroups or writes its knobs all the time must not own our
+                         // loop.
+                         inotify_quiet_.expires_after(kInotifyQuiet);
+                         inotify_quiet_.async_wait([this](const boost::system::error_code& stopped) {
+                           if (!stopped) WaitForInotify();
+                         });
                        });
 }
 
@@ -230,6 +238,7 @@ void Daemon::Tick() {
     const core::Instant now = clock_.Now();
     core::Snapshot snapshot = std::exchange(early_, {});
     Sample(now, &snapshot);
+    ForgetVanished(snapshot);
     WatchForKills(snapshot);
     const std::vector<core::ClientEvent> events = std::exchange(events_, {});
     const core::Decisions decisions = engine_.Tick(now, snapshot, events);
@@ -258,8 +267,21 @@ void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
   }
   for (const core::CgroupId id : std::exchange(read_whole_, {})) tree_.Sample(id, now, true, snapshot);
   if (now >= next_node_) {
-    if (auto sample = node_.Sample(now)) snapshot->samples.push_back(*sample);
+    if (auto sample = node_.Sample(now)) {
+      tree_.SetNodeHasSwap(sample->swap_left.value_or(0) > 0);
+      snapshot->samples.push_back(*sample);
+    }
     next_node_ = now + kNodeEvery;
+  }
+}
+
+void Daemon::ForgetVanished(const core::Snapshot& snapshot) {
+  for (const core::CgroupId id : snapshot.vanished) {
+    alarms_.Disarm(id);
+    pressure_.Disarm(id);
+    oom_alarms_.Disarm(id);
+    failed_wires_.erase(id);
+    if (brake_) brake_->Forget(id);
   }
 }
 
@@ -273,10 +295,6 @@ void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
   }
   last_scan_ = now;
   next_scan_ = next_whole_scan_;
-  for (const core::CgroupId id : snapshot->vanished) {
-    failed_wires_.erase(id);
-    if (brake_) brake_->Forget(id);
-  }
   for (const std::string& what : tree_.degraded()) {
     SayDegraded(what);
   }
@@ -334,7 +352,7 @@ void Daemon::ApplyPressureAlarm(const core::SetPressureAlarm& alarm) {
   // Most cgroups of a hybrid host have no counterpart in the v2 tree, and so no pressure; a node without PSI
   // has said so at the start.
   if (armed.ok() || absl::IsNotFound(armed) || absl::IsUnavailable(armed)) return;
-  SayDegraded("no pressure alarm in some cgroups, a stall is seen when they are read: " + TextOf(armed));
+  SayDegraded("no pressure alarm in some cgroups: a stall is seen only when they are read");
 }
 
 // --- ending

@@ -105,6 +105,7 @@ class Daemon {
   void Tick();
   void Sample(core::Instant now, core::Snapshot* snapshot);
   void Scan(core::Instant now, core::Snapshot* snapshot);
+  void ForgetVanished(const core::Snapshot& snapshot);
   void Dispatch(const core::Decisions& decisions);
   void ApplyWire(const core::SetWire& wire);
   void ApplyPressureAlarm(const core::SetPressureAlarm& alarm);
@@ -113,6 +114,7 @@ class Daemon {
   void OnBrakeLost(core::BrakeLost lost);
   void OnGuardDied();
   void StartGuardAgain();
+  void StartGuardLater();
   void WriteNote(const core::Note& note);
   void WriteKill(const core::Note& note);
   void AddFacts(const core::DomainFacts& facts, EventLine* line) const;
@@ -150,6 +152,7 @@ class Daemon {
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};
   boost::asio::steady_timer timer_{io_};
+  boost::asio::steady_timer inotify_quiet_{io_};
   std::optional<boost::asio::posix::stream_descriptor> inotify_;
   std::optional<boost::asio::posix::stream_descriptor> guard_ended_;
   boost::asio::steady_timer guard_pause_{io_};

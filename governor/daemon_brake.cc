@@ -1,5 +1,6 @@
 // What befalls the brakes from outside: somebody else's memory.high, and the death of the guard.
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -29,7 +30,9 @@ void Daemon::WaitForGuard() {
   guard_ended_.reset();
   guard_started_ = clock_.Now();
   if (!brake_ || guard_->pidfd() < 0) return;  // then its absence is seen when a brake is to be set
-  guard_ended_.emplace(io_, ::dup(guard_->pidfd()));
+  const int fd = ::fcntl(guard_->pidfd(), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return;
+  guard_ended_.emplace(io_, fd);
   guard_ended_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                            [this](const boost::system::error_code& error) {
                              if (!error && !stopping_ && !guard_->Running()) OnGuardDied();
@@ -52,6 +55,10 @@ void Daemon::OnGuardDied() {
                       : fmt::format("in {} s",
                                     std::chrono::duration_cast<std::chrono::seconds>(guard_wait_).count())));
   if (guard_wait_ == core::Duration{}) return StartGuardAgain();
+  StartGuardLater();
+}
+
+void Daemon::StartGuardLater() {
   guard_pause_.expires_after(guard_wait_);
   guard_pause_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopping_) StartGuardAgain();
@@ -66,9 +73,12 @@ void Daemon::StartGuardAgain() {
                 fmt::format("another guard runs (pid {}); brakes may be set again", guard_->pid()));
     return;
   }
-  log_->Warn(EventLine(clock_.Now(), "degraded"),
-             fmt::format("no guard can be started, so no brake is set until memgovd is started again: {}",
-                         TextOf(status)));
+  guard_wait_ = std::clamp<core::Duration>(2 * guard_wait_, kFirstGuardWait, kLongestGuardWait);
+  log_->Warn(
+      EventLine(clock_.Now(), "degraded"),
+      fmt::format("no guard can be started, so no brake is set; it is tried again in {} s: {}",
+                  std::chrono::duration_cast<std::chrono::seconds>(guard_wait_).count(), TextOf(status)));
+  StartGuardLater();
 }
 
 }  // namespace memgov

@@ -16,6 +16,8 @@ constexpr std::size_t kMostKept = 64;
 // Reading who is there costs up to 3 ms; in a storm of kills the later ones do without.
 constexpr std::size_t kMostAtOnce = 8;
 constexpr auto kAtOnce = std::chrono::milliseconds(100);
+// An older table says nothing of the moment of a kill, and its pids may be others' by now.
+constexpr auto kKeptFor = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -79,7 +81,9 @@ void Daemon::OnKernelKill(core::KilledProcess victim) {
 // Where the log does not say it: the kept tables know the victim, or it has not quite ended yet.
 std::string Daemon::PlaceOf(const core::KilledProcess& victim) const {
   if (!sees_all_pids_) return "";
+  const core::Instant oldest = clock_.Now() - kKeptFor;
   for (auto kept = kept_processes_.rbegin(); kept != kept_processes_.rend(); ++kept) {
+    if (kept->at < oldest) continue;
     for (const kernel::ProcessEntry& process : kept->table.processes) {
       if (process.pid == victim.pid && process.name == victim.name) return process.cgroup;
     }
@@ -89,13 +93,10 @@ std::string Daemon::PlaceOf(const core::KilledProcess& victim) const {
 
 void Daemon::WatchForKills(const core::Snapshot& snapshot) {
   if (layout_.memory_version != kernel::MemoryVersion::kV1) return;
-  for (const core::CgroupId id : snapshot.vanished) oom_alarms_.Disarm(id);
   for (const core::CgroupAppeared& cgroup : snapshot.appeared) {
     const absl::Status armed = oom_alarms_.Arm(cgroup.id, cgroup.path);
     if (armed.ok() || absl::IsNotFound(armed)) continue;
-    SayDegraded(fmt::format(
-        "no OOM alarm in some cgroups: a kill is not counted if its cgroup is removed at once ({})",
-        TextOf(armed)));
+    SayDegraded("no OOM alarm in some cgroups: a kill is not counted if its cgroup is removed at once");
   }
 }
 
@@ -124,14 +125,16 @@ void Daemon::KeepProcesses(const std::string& path) {
 std::vector<core::ProcessSize> Daemon::ProcessesFor(const core::KillReport& report) const {
   if (report.victim && !report.victim->processes.empty()) return report.victim->processes;
   if (report.domain.empty()) return {};
+  const core::Instant oldest = clock_.Now() - kKeptFor;
   kernel::ProcessTable left;
   const kernel::ProcessTable* table = nullptr;
   for (const std::string& path : {report.cgroup, report.domain}) {
     for (const KeptProcesses& kept : kept_processes_) {
-      if (kept.cgroup == path) table = &kept.table;
+      if (kept.cgroup == path && kept.at >= oldest) table = &kept.table;
     }
   }
   if (table == nullptr) {
+    if (report.domain == "/") return {};
     left = kernel::ReadProcessTable(layout_, report.domain);
     table = &left;
   }

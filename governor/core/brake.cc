@@ -70,10 +70,6 @@ std::optional<BrakeChange> Brake::WhileOff(Instant now, const BrakeView& view, c
 // only takes away what is ours.
 std::optional<BrakeChange> Brake::WhenLost(Instant now, const BrakeView& view) {
   const State next = state_ == State::kBraking ? State::kSpent : State::kOff;
-  if (view.lost && !view.lost->foreign) {
-    arm_again_at_ = now + kArmAgain;
-    return LetGo(next, "the brake could not be kept");
-  }
   const bool settled = view.sampled_at - written_at_ >= kWriteSettles;
   if (!view.lost && (!settled || view.memory_high == wire_.high)) {
     if (settled) lost_ = 0;
@@ -81,6 +77,7 @@ std::optional<BrakeChange> Brake::WhenLost(Instant now, const BrakeView& view) {
   }
   arm_again_at_ = now + kArmAgain * (1 << lost_);
   lost_ = std::min(lost_ + 1, kMostDoublings);
+  if (view.lost && !view.lost->foreign) return LetGo(next, "the brake could not be kept");
   return LetGo(next, "memory.high does not hold our value: someone else sets it");
 }
 

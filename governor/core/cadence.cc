@@ -27,7 +27,7 @@ Cadence CadenceFor(const CadenceInput& input) {
     const Duration every = input.in_need_for < seconds(2) ? kFastest : Duration(milliseconds(100));
     return {.usage_every = every, .stat_every = every};
   }
-  if (!input.to_wire || input.limit <= 0) return {};
+  if (!input.to_wire || input.limit <= 0) return {.may_rest = input.alarmed};
 
   const double gap_percent = 100.0 * static_cast<double>(*input.to_wire) / static_cast<double>(input.limit);
   Duration every = kSlowest;
@@ -43,7 +43,9 @@ Cadence CadenceFor(const CadenceInput& input) {
     every = RoundDown(std::min(every, Duration(gap_percent < 40 ? milliseconds(100) : milliseconds(250))));
     return {.usage_every = every, .stat_every = every};
   }
-  return {.usage_every = RoundDown(every), .stat_every = gap_percent < 20 ? seconds(1) : seconds(10)};
+  return {.usage_every = RoundDown(every),
+          .stat_every = gap_percent < 20 ? seconds(1) : seconds(10),
+          .may_rest = input.alarmed};
 }
 
 }  // namespace memgov::core

@@ -12,10 +12,12 @@ namespace memgov::core {
 struct Cadence {
   Duration usage_every = std::chrono::seconds(1);
   Duration stat_every = std::chrono::seconds(10);
+  bool may_rest = false;  // nothing is lost when it is read seldom for as long as its usage stays the same
   friend bool operator==(const Cadence&, const Cadence&) = default;
 };
 
 struct CadenceInput {
+  bool alarmed = false;          // the kernel tells of a crossing, or there is no limit to cross
   bool in_need = false;          // above its wake threshold, or a request for it is in flight
   Duration in_need_for{};        // how long already
   std::optional<Bytes> to_wire;  // pressing usage below the wire by this much; absent: no limit

@@ -96,6 +96,7 @@ struct SetCadence {
   CgroupId cgroup{};
   Duration usage_every{};
   Duration stat_every{};
+  bool may_rest = false;  // then read it less often while its usage stays the same
 };
 
 enum class NoteKind {

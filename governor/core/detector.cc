@@ -13,11 +13,11 @@ constexpr int kForecastRelaxes = 2;
 
 // A stall that is not this domain's own (an ancestor's limit makes its tasks wait) finds it far from its
 // limit.
-constexpr double kStallFloorPercent = 70;
+constexpr double kStallFloorPercent = 80;
 
 // The reason why `view` crosses `threshold`, or nothing.
 std::optional<Reason> Crossing(const Rule& rule, const Threshold& threshold, const DomainView& view) {
-  if (threshold.stall_percent && view.stall_percent && view.usage_percent >= kStallFloorPercent &&
+  if (threshold.stall_percent && view.stall_percent && view.charged_percent >= kStallFloorPercent &&
       *view.stall_percent >= *threshold.stall_percent) {
     return Reason{.rule = rule.name,
                   .signal = Signal::kStall,
@@ -41,7 +41,7 @@ std::optional<Reason> Crossing(const Rule& rule, const Threshold& threshold, con
 }
 
 bool HasRelaxed(const Rule& rule, const DomainView& view) {
-  if (view.stall_percent && rule.wake.stall_percent && view.usage_percent >= kStallFloorPercent &&
+  if (view.stall_percent && rule.wake.stall_percent && view.charged_percent >= kStallFloorPercent &&
       *view.stall_percent >= *rule.wake.stall_percent / 2) {
     return false;
   }

@@ -13,7 +13,8 @@
 namespace memgov::core {
 
 struct DomainView {
-  double usage_percent = 0;               // of the domain's limit
+  double usage_percent = 0;               // pressing usage, of the domain's limit
+  double charged_percent = 0;             // all usage: what thrashes is page cache
   std::optional<Duration> time_to_limit;  // absent: not growing
   std::optional<double> stall_percent;    // absent: no stall (stall.h)
 };

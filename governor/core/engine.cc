@@ -10,6 +10,8 @@ namespace {
 
 // A wire must be above usage when it is armed; at full speed a thread fills 2.4 MiB in this time.
 constexpr auto kArmableReading = std::chrono::milliseconds(1);
+// A fiftieth of the limit.
+constexpr Bytes kArmBelowWire = 50;
 
 }  // namespace
 
@@ -155,7 +157,8 @@ void Engine::Judge(CgroupState& domain) {
   const bool stalls = stall && domain.detector.ReasonAt(now_).signal == Signal::kStall &&
                       domain.detector.level() != Level::kCalm;
   if (stalls && !domain.stalls) NoteStall(domain, *stall);
-  domain.stalls = stalls;
+  // Once for an episode.
+  domain.stalls = stalls || (domain.stalls && domain.detector.level() != Level::kCalm);
   if (!changed) return;
 
   const bool in_need = *changed != Level::kCalm;
@@ -176,6 +179,7 @@ void Engine::Judge(CgroupState& domain) {
 
 DomainView Engine::ViewOf(const CgroupState& domain) const {
   DomainView view{.usage_percent = domain.PressingPercent(),
+                  .charged_percent = domain.ChargedPercent(),
                   .time_to_limit =
                       domain.forecast.TimeToUse(*domain.limit + world_.SwapLeftOf(domain) - domain.pressing)};
   if (const auto stall = domain.stall.view()) view.stall_percent = stall->full_percent;
@@ -208,8 +212,10 @@ void Engine::SetWireOf(CgroupState& domain) {
     at = static_cast<Bytes>(static_cast<double>(*domain.limit) * *rule.wake.usage_percent / 100);
   }
   if (at == domain.wire || (at && !WasJustRead(domain))) return;
-  // Above the wire the polling of a domain in need takes over; it is armed when usage has fallen below.
-  if (at && domain.last->usage >= *at) {
+  // Above the wire the polling of a domain in need takes over; it is armed when usage has fallen well below,
+  // because arming is dear and usage often swings around the wire.
+  const Bytes armable = at.value_or(0) - (domain.wire ? 0 : domain.limit.value_or(0) / kArmBelowWire);
+  if (at && domain.last->usage >= armable) {
     if (!domain.wire) return;
     at.reset();
   }
@@ -257,6 +263,7 @@ void Engine::SetCadenceOf(CgroupState& cgroup) {
     input.in_need = true;
     input.in_need_for = {};
   }
+  input.alarmed = !cgroup.limit || cgroup.wire || cgroup.brake.holds();
   if (cgroup.limit) {
     const double wire_percent = cgroup.rule->wake.usage_percent.value_or(100);
     const auto wire = static_cast<Bytes>(static_cast<double>(*cgroup.limit) * wire_percent / 100);
@@ -268,8 +275,10 @@ void Engine::SetCadenceOf(CgroupState& cgroup) {
   const Cadence cadence = CadenceFor(input);
   if (cadence == cgroup.cadence) return;
   cgroup.cadence = cadence;
-  decisions_.cadences.push_back(
-      {.cgroup = cgroup.id, .usage_every = cadence.usage_every, .stat_every = cadence.stat_every});
+  decisions_.cadences.push_back({.cgroup = cgroup.id,
+                                 .usage_every = cadence.usage_every,
+                                 .stat_every = cadence.stat_every,
+                                 .may_rest = cadence.may_rest});
 }
 
 void Engine::WakeAt(std::optional<Instant> when) {

@@ -98,6 +98,8 @@ class Engine {
   void CloseReclaims(const Snapshot& snapshot);
   Bytes CollectLazilyFreed(CgroupState& domain, Bytes missing);
   bool SendReclaim(const CgroupState& domain, CgroupState& cgroup, Bytes bytes);
+  bool MayCollect(const CgroupState& cgroup) const;
+  static bool MayReclaim(const CgroupState& domain, const CgroupState& cgroup);
   void SetPressureAlarmOf(CgroupState& domain);
   void NoteStall(const CgroupState& domain, const StallView& stall);
 

@@ -57,6 +57,15 @@ void Engine::CloseReclaims(const Snapshot& snapshot) {
   }
 }
 
+// Whether everything in and below `cgroup` may be collected from: the lever reaches all of it.
+bool Engine::MayCollect(const CgroupState& cgroup) const {
+  for (const auto& [id, other] : world_.cgroups()) {
+    const bool same = other.rule == cgroup.rule || !world_.IsBelow(other, cgroup);
+    if (!same && (other.rule->mode != cgroup.rule->mode || !Lists(*other.rule))) return false;
+  }
+  return Lists(*cgroup.rule);
+}
+
 // Collects what is lazily freed in the domain, the deepest cgroups first, because what they hold is counted
 // in those above as well. Returns the bytes that may be counted on, those on their way included.
 Bytes Engine::CollectLazilyFreed(CgroupState& domain, Bytes missing) {
@@ -70,34 +79,43 @@ Bytes Engine::CollectLazilyFreed(CgroupState& domain, Bytes missing) {
     return std::pair(-a->depth, a->id) < std::pair(-b->depth, b->id);
   });
   Bytes coming = 0;
-  std::vector<const CgroupState*> taken;
+  std::size_t attempts = 0;
+  std::vector<const CgroupState*> considered;
   for (CgroupState* cgroup : holders) {
-    const bool counted = std::any_of(taken.begin(), taken.end(), [&](const CgroupState* below) {
+    if (coming >= missing || attempts >= kMostReclaims) break;
+    // Whatever was decided for a cgroup holds: the lever on one above it would reach it all the same.
+    const bool decided = std::any_of(considered.begin(), considered.end(), [&](const CgroupState* below) {
       return world_.IsBelow(*below, *cgroup);
     });
-    if (counted || coming >= missing || taken.size() >= kMostReclaims) continue;
+    if (decided) continue;
+    considered.push_back(cgroup);
+    const bool act = MayReclaim(domain, *cgroup);
+    ReclaimPace& pace = act ? cgroup->reclaim : cgroup->pretended_reclaim;
     if (cgroup->reclaim.under_way()) {
-      coming += cgroup->reclaim.ComingAt(now_);
-      taken.push_back(cgroup);
-      WakeAt(*cgroup->reclaim.sent_at() + ReclaimPace::kPatience);
+      ++attempts;
+      if (const Bytes bytes = cgroup->reclaim.ComingAt(now_); bytes > 0) {
+        coming += bytes;
+        WakeAt(*cgroup->reclaim.sent_at() + ReclaimPace::kPatience);
+      }
       continue;
     }
-    if (!Lists(*cgroup->rule)) continue;
-    const auto offer = cgroup->reclaim.Offer(now_, cgroup->lazily_freed);
-    if (!offer) {
-      if (cgroup->reclaim.again_at() > now_) WakeAt(cgroup->reclaim.again_at());
-      continue;
-    }
+    const auto offer = pace.Offer(now_, cgroup->lazily_freed);
+    if (!offer && pace.again_at() > now_) WakeAt(pace.again_at());
+    if (!offer || !MayCollect(*cgroup)) continue;
+    ++attempts;
     const Bytes bytes = std::min(*offer, std::max(missing - coming, ReclaimPace::kLeastWorthCollecting));
     if (SendReclaim(domain, *cgroup, bytes)) coming += bytes;
-    taken.push_back(cgroup);
   }
   return coming;
 }
 
+bool Engine::MayReclaim(const CgroupState& domain, const CgroupState& cgroup) {
+  return domain.rule->mode == Mode::kEnforce && cgroup.rule->mode == Mode::kEnforce;
+}
+
 // False in observe mode, where it is only said.
 bool Engine::SendReclaim(const CgroupState& domain, CgroupState& cgroup, Bytes bytes) {
-  const bool act = domain.rule->mode == Mode::kEnforce && cgroup.rule->mode == Mode::kEnforce;
+  const bool act = MayReclaim(domain, cgroup);
   Reclaim request{.id = ReclaimId{next_reclaim_++},
                   .cgroup = cgroup.id,
                   .domain = domain.id,
@@ -110,24 +128,26 @@ bool Engine::SendReclaim(const CgroupState& domain, CgroupState& cgroup, Bytes b
   note.action = NameOf(request.lever);
   note.bytes = bytes;
   decisions_.notes.push_back(std::move(note));
-  cgroup.reclaim.Sent(now_, request.id, bytes);
   if (!act) {
-    // As if it had brought nothing: so the record shows a pace, and nobody is held up.
-    cgroup.reclaim.Closed({.id = request.id, .finished_at = now_});
+    // As if it had brought nothing, so that the record shows a pace.
+    cgroup.pretended_reclaim.Sent(now_, request.id, bytes);
+    cgroup.pretended_reclaim.Closed({.id = request.id, .finished_at = now_});
     return false;
   }
+  cgroup.reclaim.Sent(now_, request.id, bytes);
   reclaims_.emplace(request.id, request);
   decisions_.reclaims.push_back(std::move(request));
   return true;
 }
 
-// PSI triggers cost a kernel thread each in their faster form, so only domains at risk have one. At rest a
-// domain cannot stall: its own limit is far.
+// PSI triggers cost a kernel thread each in their faster form, so only domains at risk have one. Page cache
+// counts here: what thrashes is in it. Some way lies between on and off, because switching is not free.
 void Engine::SetPressureAlarmOf(CgroupState& domain) {
   const Rule& rule = *domain.rule;
-  const double wake = rule.wake.usage_percent.value_or(100);
+  const double at_risk = rule.wake.usage_percent.value_or(100) - kAtRiskBelowWake;
   const bool on = rule.mode == Mode::kEnforce && rule.wake.stall_percent && domain.limit &&
-                  domain.id != kNodeId && domain.PressingPercent() >= wake - kAtRiskBelowWake;
+                  domain.id != kNodeId &&
+                  domain.ChargedPercent() >= (domain.pressure_alarm ? at_risk - kAtRiskBelowWake : at_risk);
   if (on == domain.pressure_alarm) return;
   domain.pressure_alarm = on;
   decisions_.pressure_alarms.push_back({.cgroup = domain.id, .on = on});

@@ -10,6 +10,11 @@ double CgroupState::PressingPercent() const {
   return 100.0 * static_cast<double>(pressing) / static_cast<double>(*limit);
 }
 
+double CgroupState::ChargedPercent() const {
+  if (!last || !limit || *limit <= 0) return 0;
+  return 100.0 * static_cast<double>(last->usage) / static_cast<double>(*limit);
+}
+
 Bytes PressingOf(Bytes usage, const std::optional<MemoryStat>& stat, bool collects) {
   if (!stat) return usage;
   const Bytes lazily_freed = collects ? LazilyFreedBounds(*stat).at_least : 0;

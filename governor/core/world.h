@@ -41,6 +41,7 @@ struct CgroupState {
   std::set<ClientId> clients;  // attached from here or from below
   int requests = 0;            // in flight to clients of this very cgroup
   ReclaimPace reclaim;
+  ReclaimPace pretended_reclaim;  // of observe mode, apart, so that it never holds up what is really done
 
   // Of limit domains only.
   std::optional<Bytes> limit;  // its own; the node's is MemTotal less the reserve
@@ -55,8 +56,9 @@ struct CgroupState {
   unsigned withheld = 0;  // what was said in this episode about a need that nobody was asked to meet, as bits
   Cadence cadence;
 
-  // Pressing usage in percent of the limit.
+  // Pressing usage in percent of the limit, and all usage.
   double PressingPercent() const;
+  double ChargedPercent() const;
 };
 
 // The part of a cgroup's usage that can end in a kill: all but the page cache that the kernel takes back by

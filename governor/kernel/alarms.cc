@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -31,10 +32,14 @@ struct Alarms::Wire {
 
 // One registration, under way or waiting for the worker.
 struct Alarms::Request {
+  Request(Alarms* alarms, core::CgroupId cgroup, core::Bytes bytes, Done to)
+      : owner(alarms), id(cgroup), at(bytes), done(std::move(to)) {}
+
   Alarms* owner;  // the control thread's; null once it is overtaken
-  core::CgroupId id;
-  core::Bytes at;
+  const core::CgroupId id;
+  const core::Bytes at;
   Done done;
+  std::atomic<bool> overtaken{false};  // the worker need not register it any more
 };
 
 namespace {
@@ -120,10 +125,10 @@ void Alarms::Arm(core::CgroupId id, const std::string& path, core::Bytes at, Don
     }
     return answer(std::move(done), opened.status());
   }
-  auto request =
-      std::make_shared<Request>(Request{.owner = this, .id = id, .at = at, .done = std::move(done)});
+  auto request = std::make_shared<Request>(this, id, at, std::move(done));
   requests_[id] = request;
   boost::asio::post(*registrar_, [&io = io_, request, directory = layout_.memory_mount + path, at] {
+    if (request->overtaken) return;
     bool crossed = false;
     auto fd = std::make_shared<absl::StatusOr<UniqueFd>>(Register(directory, at, &crossed));
     boost::asio::post(io, [request, fd, crossed] {
@@ -154,6 +159,7 @@ void Alarms::Overtake(core::CgroupId id) {
   const auto pending = requests_.find(id);
   if (pending == requests_.end()) return;
   pending->second->owner = nullptr;
+  pending->second->overtaken = true;
   boost::asio::post(io_, [done = std::move(pending->second->done)] {
     done(absl::CancelledError("overtaken by a later request"));
   });

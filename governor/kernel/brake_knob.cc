@@ -175,7 +175,7 @@ absl::Status BrakeKnob::WriteMarked(const BrakeFile& file, const std::string& pa
   if (!usage.ok()) {
     written = usage.status();
   } else if (usage->bytes.value_or(0) >= high) {
-    written = absl::FailedPreconditionError(
+    written = absl::OutOfRangeError(
         absl::StrCat("usage of ", path, " is ", Words(*usage), ", not below the brake at ", high));
   } else {
     written = file.WriteHigh(high);

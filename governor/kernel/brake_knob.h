@@ -55,7 +55,8 @@ class BrakeKnob {
   // Sets the brake of a cgroup to `high` bytes (rounded down to whole pages), moves it, or with std::nullopt
   // lets it go. `done` is called from io.run() with
   //   OK                  the knob holds the value, or ours is gone from it (also when the cgroup is);
-  //   FailedPrecondition  somebody else's value is there, or usage has reached `high` already, or v1;
+  //   FailedPrecondition  somebody else's value is there, or v1;
+  //   OutOfRange          usage has reached `high` already;
   //   NotFound            the cgroup is gone (only when setting);
   //   another             the kernel's words, with the path. When setting, nothing was changed. When letting
   //                       go, it is tried again until it is gone, or Set anew.

@@ -58,7 +58,8 @@ TEST_P(CgroupCadenceTest, ACgroupAtRestIsReadAtAQuarterOfItsRhythmUntilItMoves) 
   Scan(tree);
   Collect(tree, kStart);
   const CgroupId id = IdOf(tree, "/a");
-  tree.SetCadence({.cgroup = id, .usage_every = seconds(1), .stat_every = std::chrono::hours(1)});
+  tree.SetCadence(
+      {.cgroup = id, .usage_every = seconds(1), .stat_every = std::chrono::hours(1), .may_rest = true});
   for (int i = 0; i < CgroupTree::kRepeats; ++i)
     EXPECT_THAT(Collect(tree, *tree.NextDue()).samples, SizeIs(1));
   for (int i = 0; i < 3; ++i) {

@@ -39,13 +39,16 @@ struct CgroupTree::Entry {
   std::optional<core::Instant> due;  // its key in due_
 
   core::Bytes usage = -1;
+  bool may_rest = false;
   int repeats = 0;  // readings in a row that gave the same usage
   std::optional<core::Bytes> limit;
   std::optional<core::Bytes> memory_high;
   std::optional<core::Bytes> swap_left;
   std::uint64_t oom_kills = 0;
   // A limit that has to be polled leaves no rest.
-  bool AtRest() const { return !polls_knobs && usage_every >= kUsageEvery && repeats >= kRepeats; }
+  bool AtRest() const {
+    return may_rest && !polls_knobs && usage_every >= kUsageEvery && repeats >= kRepeats;
+  }
 
   std::size_t slot = 0;  // where the last sample was put; a hint
   CgroupFiles files;

@@ -20,9 +20,6 @@
 namespace memgov::kernel {
 namespace {
 
-// A tree with more cgroups than that below one domain is looked at in part.
-constexpr std::size_t kMostCgroups = 10'000;
-
 // Calls `take` with each pid in the cgroup's own cgroup.procs until it says no; 0 is a process that our pid
 // namespace does not have. The errno, 0 for none.
 int ForEachPid(const std::string& directory, const std::function<bool(pid_t)>& take) {
@@ -82,14 +79,14 @@ absl::StatusOr<core::Bytes> ReadStatm(const UniqueFd& fd) {
 }  // namespace
 
 absl::StatusOr<ProcessList> ProcessesWithin(const CgroupLayout& layout, const std::string& path,
-                                            std::size_t most) {
+                                            std::size_t most, std::size_t most_cgroups) {
   if (path.empty() || NormalisedPath(path) != path) {
     return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" is not the path of a cgroup"));
   }
   ProcessList list;
   std::vector<std::string> waiting = {path};
   for (std::size_t seen = 0; !waiting.empty(); ++seen) {
-    if (seen == kMostCgroups || list.more) {
+    if (seen == most_cgroups || list.more) {
       list.more = true;
       break;
     }

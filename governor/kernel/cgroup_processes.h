@@ -27,10 +27,10 @@ struct ProcessList {
   std::size_t hidden = 0;  // in pid namespaces that we do not see into (hostPID)
 };
 
-// At most `most` processes from `path` and all cgroups below it. NotFound when it is gone; cgroups below that
-// vanish meanwhile are not there. Any thread.
+// At most `most` processes from `path` and the cgroups below it, of which `most_cgroups` are looked at.
+// NotFound when it is gone; cgroups below that vanish meanwhile are not there. Any thread.
 absl::StatusOr<ProcessList> ProcessesWithin(const CgroupLayout& layout, const std::string& path,
-                                            std::size_t most);
+                                            std::size_t most, std::size_t most_cgroups = 10'000);
 
 // One process, held: both descriptors name it and never its pid's next owner.
 class PinnedProcess {

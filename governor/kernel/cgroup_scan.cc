@@ -27,6 +27,8 @@ constexpr std::uint32_t kDirectoryMask = IN_CREATE | IN_DELETE | IN_MOVED_FROM |
 // Leaves room for the mount point and a file name within PATH_MAX.
 constexpr std::size_t kLongestPath = PATH_MAX - 512;
 
+constexpr std::size_t kMostSuspects = 64;
+
 bool MeansAbsent(int error) { return error == ENOENT || error == ENOTDIR || error == ENODEV; }
 
 }  // namespace
@@ -56,7 +58,8 @@ void CgroupTree::Scan(core::Snapshot* out) {
 }
 
 void CgroupTree::ScanSuspects(core::Snapshot* out) {
-  if (all_suspect_) return Scan(out);
+  // Each suspect costs a look at all that is known.
+  if (all_suspect_ || suspects_.size() > kMostSuspects) return Scan(out);
   ++scan_;
   incomplete_ = false;
   for (const CgroupId id : std::exchange(suspects_, {})) {
@@ -66,6 +69,7 @@ void CgroupTree::ScanSuspects(core::Snapshot* out) {
     if (incomplete_) all_suspect_ = true;
   }
   HandOverCondemned(out);
+  if (all_suspect_ && !incomplete_) Scan(out);
 }
 
 // Compares the children of one directory with what is known; only newcomers are walked.
@@ -79,6 +83,10 @@ void CgroupTree::ScanChildren(const std::string& path, CgroupId id, core::Snapsh
     if (entry->parent == id && ParentPath(entry->path) == path && !there.contains(entry->path)) {
       gone.push_back(entry->path);
     }
+  }
+  if (gone.size() > kMostSuspects) {
+    all_suspect_ = true;
+    return;
   }
   for (const std::string& top : gone) CondemnBelow(top);
   while (!pending.empty()) {

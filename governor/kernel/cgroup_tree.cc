@@ -115,6 +115,7 @@ std::optional<Instant> CgroupTree::NextDue() const {
 void CgroupTree::SetCadence(const core::SetCadence& cadence) {
   Entry* entry = Find(cadence.cgroup);
   if (entry == nullptr) return;
+  entry->may_rest = cadence.may_rest;
   const Duration usage_every = std::clamp(cadence.usage_every, kFastest, kSlowest);
   const Duration stat_every = std::clamp(cadence.stat_every, usage_every, kSlowestStat);
   if (usage_every == entry->usage_every && stat_every == entry->stat_every) return;

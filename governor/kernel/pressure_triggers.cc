@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -161,11 +163,14 @@ void PressureTriggers::Ring(const std::shared_ptr<Armed>& armed) {
   on_stall(id);  // last: it may disarm, or end us
 }
 
-// Closing ends the trigger in the kernel. Handlers that are queued already find no owner.
+// Closing ends the trigger in the kernel, which waits for a grace period meanwhile: the worker's work.
+// Handlers that are queued already find no owner.
 void PressureTriggers::Detach(Armed& armed) {
-  armed.owner = nullptr;
+  PressureTriggers* const triggers = std::exchange(armed.owner, nullptr);
   boost::system::error_code ignored;
-  armed.descriptor.close(ignored);
+  armed.descriptor.cancel(ignored);
+  const auto fd = std::make_shared<UniqueFd>(armed.descriptor.release());
+  boost::asio::post(triggers->closer_, [fd] { fd->reset(); });
 }
 
 }  // namespace memgov::kernel

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -79,6 +80,7 @@ class PressureTriggers {
   boost::asio::io_context& io_;
   const CgroupLayout layout_;
   const Callbacks callbacks_;
+  boost::asio::thread_pool closer_{1};
   absl::flat_hash_map<core::CgroupId, std::shared_ptr<Armed>> armed_;
   bool said_slow_ = false;
   bool said_unavailable_ = false;

@@ -76,7 +76,7 @@ ProcessTable ReadProcessTable(const CgroupLayout& layout, const std::string& pat
                               const ProcessTableBounds& bounds) {
   const auto give_up = std::chrono::steady_clock::now() + bounds.longest;
   ProcessTable table;
-  const auto list = ProcessesWithin(layout, path, bounds.most_pids);
+  const auto list = ProcessesWithin(layout, path, bounds.most_pids, bounds.most_cgroups);
   if (!list.ok()) return table;
   table.complete = !list->more && list->hidden == 0;
   std::vector<ProcessEntry>& found = table.processes;

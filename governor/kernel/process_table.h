@@ -36,6 +36,7 @@ struct ProcessTable {
 struct ProcessTableBounds {
   std::size_t most_kept = 20;
   std::size_t most_pids = 2048;
+  std::size_t most_cgroups = 256;
   std::chrono::nanoseconds longest = std::chrono::milliseconds(3);
 };
 
