@@ -73,6 +73,7 @@ void Daemon::OnKernelKill(core::KilledProcess victim) {
   const auto roots = kernel::IndependentRoots(options_.roots);
   const auto watched = [&victim](const std::string& root) { return kernel::IsWithin(victim.cgroup, root); };
   if (!victim.cgroup.empty() && std::none_of(roots.begin(), roots.end(), watched)) return;
+  victim.maybe_elsewhere = victim.cgroup.empty() && roots != std::vector<std::string>{"/"};
   victim.at = clock_.Now();
   early_.kills.push_back(std::move(victim));
   Wake();

@@ -121,8 +121,9 @@ std::vector<KillReport> OomKills::Take(Instant now) {
     if (now - tallies_.at(path).since >= kGrace) ReportCounted(now, path, kills, own.size() == 1);
   }
   while (!unplaced_.empty() && now - unplaced_.front().at >= kUnclaimed) {
-    ready_.push_back({.domain = "", .cgroup = "", .victim = std::move(unplaced_.front())});
+    KilledProcess victim = std::move(unplaced_.front());
     unplaced_.pop_front();
+    if (!victim.maybe_elsewhere) ready_.push_back({.domain = "", .cgroup = "", .victim = std::move(victim)});
   }
   return std::exchange(ready_, {});
 }

@@ -143,6 +143,11 @@ TEST_F(OomKillsTest, ANameThatNoCounterClaimsIsReportedWithoutAPlace) {
   EXPECT_EQ(kills_.NextDue(), std::nullopt);
 }
 
+TEST_F(OomKillsTest, AKillThatMayHaveBeenElsewhereIsNotReportedWithoutACounter) {
+  kills_.Record({.at = At({}), .pid = 1, .name = "stranger", .maybe_elsewhere = true});
+  EXPECT_THAT(Take(seconds(60)), IsEmpty());
+}
+
 TEST_F(OomKillsTest, AGroupKillIsOneReportAVictimWhereverInTheGroupItIsCounted) {
   Record({}, "first", "/pod", "/pod/group/x/y");
   Record({}, "second", "/pod", "/pod/group", true);

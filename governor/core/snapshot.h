@@ -77,6 +77,8 @@ struct KilledProcess {
   std::string domain;     // the cgroup whose limit was hit; "/" for the node's memory; empty: not known
   std::string cgroup;     // the process's own; empty: not known
   bool or_below = false;  // ... or one below it (memory.oom.group)
+  // Possibly outside of what is watched: not reported unless a counter tells of it too.
+  bool maybe_elsewhere = false;
   std::vector<ProcessSize> processes;  // who was in the domain then, the largest first
 };
 
