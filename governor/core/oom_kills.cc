@@ -50,7 +50,9 @@ void OomKills::Record(KilledProcess victim) {
     ++roaming.kills;
     roaming.since = victim.at;
   }
-  ready_.push_back({.domain = victim.domain, .cgroup = victim.cgroup, .victim = std::move(victim)});
+  KillReport report{.domain = victim.domain, .cgroup = victim.cgroup};
+  report.victim = std::move(victim);
+  ready_.push_back(std::move(report));
 }
 
 // What was never counted (its cgroup is gone) must not hide a later kill.
@@ -108,7 +110,9 @@ void OomKills::ReportCounted(Instant now, const std::string& path, std::uint64_t
     unplaced_.pop_back();
     if (!certain) continue;
     --kills;
-    ready_.push_back({.domain = victim.domain, .cgroup = path, .victim = std::move(victim)});
+    KillReport report{.domain = victim.domain, .cgroup = path};
+    report.victim = std::move(victim);
+    ready_.push_back(std::move(report));
   }
   if (kills > 0) ready_.push_back({.domain = "", .cgroup = path, .count = kills, .victim = std::nullopt});
 }
