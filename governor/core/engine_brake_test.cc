@@ -45,7 +45,7 @@ TEST_F(WireTest, TheAlarmStandsAtTheWakeThresholdFromTheFirstReadingOn) {
 
 TEST_F(WireTest, ItIsNeverArmedBelowUsage) {
   EXPECT_THAT(WiresOf(At(850 * kMiB)), IsEmpty());
-  EXPECT_THAT(WiresOf(At(849 * kMiB)), ElementsAre(850 * kMiB));
+  EXPECT_THAT(WiresOf(At(829 * kMiB)), ElementsAre(850 * kMiB));
 }
 
 TEST_F(WireTest, ItFollowsTheLimitAndIsTakenAwayWithIt) {

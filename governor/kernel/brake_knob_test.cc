@@ -107,12 +107,12 @@ TEST_F(BrakeKnobTest, ABrakeThatSomebodyResetIsSetAgain) {
 
 TEST_F(BrakeKnobTest, NeverGoesToUsageOrBelow) {
   for (const core::Bytes high : {5 * kMiB, 10 * kMiB, core::Bytes{0}, core::Bytes{-1}}) {
-    EXPECT_TRUE(absl::IsFailedPrecondition(Set(high))) << high;
+    EXPECT_TRUE(absl::IsOutOfRange(Set(high))) << high;
     EXPECT_EQ(High(), "max\n");
     EXPECT_FALSE(std::filesystem::exists(state_));
   }
   ASSERT_TRUE(Set(10 * kMiB + 4096).ok());
-  EXPECT_TRUE(absl::IsFailedPrecondition(Set(10 * kMiB)));  // the brake that is there stays
+  EXPECT_TRUE(absl::IsOutOfRange(Set(10 * kMiB)));  // the brake that is there stays
   EXPECT_EQ(High(), absl::StrCat(10 * kMiB + 4096, "\n"));
   EXPECT_EQ(State(), LineOf(10 * kMiB + 4096));
 }
