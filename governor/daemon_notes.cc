@@ -42,6 +42,10 @@ std::string SentenceOf(const core::Note& note, const std::string& domain, const 
       return fmt::format("{} braking at {}: {}", domain, level, note.text);
     case core::NoteKind::kBrakeReleased:
       return fmt::format("{} brake let go at {}: {}", domain, level, note.text);
+    case core::NoteKind::kFrozen:
+      return fmt::format("{} stands still for {} at {}: {}", who, domain, level, note.text);
+    case core::NoteKind::kThawed:
+      return fmt::format("{} goes on{}, {} is at {}: {}", who, took, domain, level, note.text);
     case core::NoteKind::kOomKill:
       return note.text;
   }
@@ -107,6 +111,8 @@ void Daemon::WriteNote(const core::Note& note) {
   EventLine line(note.at, core::NameOf(note.kind));
   line.Add("domain", domain);
   if (note.cgroup) line.Add("cgroup", tree_.PathOf(*note.cgroup));
+  const bool freezes = note.kind == core::NoteKind::kFrozen || note.kind == core::NoteKind::kThawed;
+  if (freezes) who = tree_.PathOf(*note.cgroup);
   if (note.client) {
     line.Add("client", static_cast<std::int64_t>(*note.client));
     who = fmt::format("client {}", static_cast<std::uint64_t>(*note.client));

@@ -83,6 +83,13 @@ struct SetPressureAlarm {
   bool on = false;
 };
 
+// Whether the processes of this cgroup, which has none below it, shall stand still (cgroup v1). Every "on" is
+// followed by one "off", also when it failed or the cgroup has gone.
+struct SetFreeze {
+  CgroupId cgroup{};
+  bool on = false;
+};
+
 // Where the kernel shall wake us for this cgroup: an eventfd (v1), or with `brake` memory.high (v2).
 // Absent `at` disarms. A wire is below the limit and above the usage it was computed from.
 struct SetWire {
@@ -113,6 +120,8 @@ enum class NoteKind {
   kBrakeArmed,  // memory.high set to `bytes`
   kBraking,     // usage reached the brake
   kBrakeReleased,
+  kFrozen,   // `cgroup` stands still from now on; `text` says why
+  kThawed,   // it goes on; `took` is how long it stood
   kOomKill,  // the kernel killed; `kill` has where and whom
 };
 
@@ -156,6 +165,7 @@ struct Decisions {
   std::vector<Reclaim> reclaims;
   std::vector<SetWire> wires;
   std::vector<SetPressureAlarm> pressure_alarms;
+  std::vector<SetFreeze> freezes;
   std::vector<SetCadence> cadences;
   std::vector<Note> notes;
   // Cgroups whose last reading is too old to judge, or to measure a request against. Read them with their

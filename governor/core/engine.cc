@@ -45,6 +45,7 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
   // Memory first: milliseconds count for it, and a setting that itself frees (jemalloc purges when it turns
   // eager) would leave nothing for the request to show. So settings wait while a request waits for a reading.
   for (const auto& [depth, id] : in_need_) Ask(*world_.Find(id));
+  FreezeAndThaw(snapshot);
   if (decisions_.read_now.empty()) {
     for (const auto& [depth, id] : in_need_) SendSettings(*world_.Find(id));
   }

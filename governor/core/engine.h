@@ -103,6 +103,11 @@ class Engine {
   void SetPressureAlarmOf(CgroupState& domain);
   void NoteStall(const CgroupState& domain, const StallView& stall);
 
+  // engine_freeze.cc: who stands still meanwhile.
+  void FreezeAndThaw(const Snapshot& snapshot);
+  void SetFreezeOf(CgroupState& domain, const Snapshot& snapshot);
+  const CgroupState* FastestGrower(const CgroupState& domain);
+
   // engine_send.cc: what they are sent.
   void SendSettings(CgroupState& domain);
   void SendSoftLimit(ClientId id);
@@ -118,6 +123,7 @@ class Engine {
   OomKills oom_kills_;
   std::set<NeedOrder> in_need_;
   std::set<CgroupId> braking_;
+  std::map<CgroupId, CgroupId> frozen_in_;  // domains, and who stands still in each
   std::uint64_t next_directive_ = 1;
   KernelLevers levers_;
   std::map<ReclaimId, Reclaim> reclaims_;  // under way

@@ -33,6 +33,10 @@ std::string_view NameOf(NoteKind kind) {
       return "braking";
     case NoteKind::kBrakeReleased:
       return "brake_released";
+    case NoteKind::kFrozen:
+      return "frozen";
+    case NoteKind::kThawed:
+      return "thawed";
     case NoteKind::kOomKill:
       return "oom_kill";
   }

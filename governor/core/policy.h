@@ -25,11 +25,15 @@ struct Threshold {
   std::optional<double> stall_percent;
 };
 
-// v2 only: memory.high at `at_percent`, so that a fast grower is slowed while others give memory back.
+// v2: memory.high at `at_percent`, so that a fast grower is slowed while others give memory back.
 struct BrakePolicy {
   bool enabled = true;
   double at_percent = 85;  // of the limit; alarm and brake are one wire (measured: event 0.3-17 ms after)
   Duration longest = std::chrono::seconds(10);  // one episode; then let go until usage has relaxed
+  // v1 only: the fastest grower without a client stands still instead (freeze.h). A service that answers
+  // nobody for longer than half a second is taken for dead by many a probe.
+  bool freeze = false;
+  Duration freeze_longest = std::chrono::milliseconds(500);
 };
 
 // The rungs of the ladder, in the order in which they are tried.

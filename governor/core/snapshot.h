@@ -100,6 +100,12 @@ struct BrakeLost {
   bool foreign = false;  // somebody else wrote memory.high; otherwise it could not stay for a reason of ours
 };
 
+// A cgroup that we decided to freeze is not frozen.
+struct FreezeFailed {
+  CgroupId cgroup{};
+  std::string why;
+};
+
 struct Snapshot {
   std::vector<CgroupAppeared> appeared;  // parents before children
   std::vector<CgroupId> vanished;        // children before parents
@@ -107,6 +113,7 @@ struct Snapshot {
   std::vector<ReclaimOutcome> reclaims;
   std::vector<KilledProcess> kills;  // from the kernel's log, once each
   std::vector<BrakeLost> brakes_lost;
+  std::vector<FreezeFailed> freezes_failed;
 };
 
 }  // namespace memgov::core

@@ -22,6 +22,7 @@ void Join(Decisions from, Decisions* into) {
   append(from.reclaims, into->reclaims);
   append(from.wires, into->wires);
   append(from.pressure_alarms, into->pressure_alarms);
+  append(from.freezes, into->freezes);
   append(from.cadences, into->cadences);
   append(from.notes, into->notes);
   append(from.read_now, into->read_now);
@@ -63,6 +64,9 @@ std::string Serialised(const Decisions& decisions) {
   }
   for (const SetPressureAlarm& a : decisions.pressure_alarms) {
     out << "pressure_alarm " << static_cast<std::uint32_t>(a.cgroup) << ' ' << a.on << '\n';
+  }
+  for (const SetFreeze& f : decisions.freezes) {
+    out << "freeze " << static_cast<std::uint32_t>(f.cgroup) << ' ' << f.on << '\n';
   }
   for (const SetWire& w : decisions.wires) {
     out << "wire " << static_cast<std::uint32_t>(w.cgroup) << ' ' << w.at.value_or(-1) << ' ' << w.brake

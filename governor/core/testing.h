@@ -59,6 +59,8 @@ class Node {
   // A cgroup that cannot be read gives no samples.
   void SetReadable(CgroupId id, bool readable) { cgroups_.at(id).readable = readable; }
   void Kill(CgroupId id) { ++cgroups_.at(id).oom_kills; }
+  // With the next tick the daemon says that it could not freeze it.
+  void FailFreeze(CgroupId id, std::string why) { changes_.freezes_failed.push_back({id, std::move(why)}); }
   // The kernel's log names a victim, with the next tick.
   void Log(KilledProcess victim) { changes_.kills.push_back(std::move(victim)); }
   Bytes usage(CgroupId id) const { return cgroups_.at(id).usage; }

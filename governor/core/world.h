@@ -15,6 +15,7 @@
 #include "governor/core/decision.h"
 #include "governor/core/detector.h"
 #include "governor/core/forecast.h"
+#include "governor/core/freeze.h"
 #include "governor/core/lazily_freed.h"
 #include "governor/core/policy.h"
 #include "governor/core/reclaim_pace.h"
@@ -47,6 +48,7 @@ struct CgroupState {
   std::optional<Bytes> limit;  // its own; the node's is MemTotal less the reserve
   Detector detector;
   Brake brake;
+  Freeze freeze;
   Stall stall;
   bool stalls = false;  // it has been said
   bool pressure_alarm = false;

@@ -61,6 +61,8 @@ void ExpectSame(const core::Rule& left, const core::Rule& right) {
   EXPECT_EQ(left.brake.enabled, right.brake.enabled);
   EXPECT_EQ(left.brake.at_percent, right.brake.at_percent);
   EXPECT_EQ(left.brake.longest, right.brake.longest);
+  EXPECT_EQ(left.brake.freeze, right.brake.freeze);
+  EXPECT_EQ(left.brake.freeze_longest, right.brake.freeze_longest);
   EXPECT_EQ(left.actions, right.actions);
   EXPECT_EQ(left.pace.cooldown, right.pace.cooldown);
   EXPECT_EQ(left.pace.longest_stall, right.pace.longest_stall);
@@ -108,6 +110,8 @@ rules:
       enabled: false
       at: 65%
       longest: 3s
+      freeze: true
+      freezeLongest: 250ms
     actions: [release, collect]
     pace:
       cooldown: 1m30s
@@ -131,6 +135,8 @@ rules:
   EXPECT_FALSE(rule.brake.enabled);
   EXPECT_EQ(rule.brake.at_percent, 65);
   EXPECT_EQ(rule.brake.longest, seconds(3));
+  EXPECT_TRUE(rule.brake.freeze);
+  EXPECT_EQ(rule.brake.freeze_longest, milliseconds(250));
   EXPECT_THAT(rule.actions, ElementsAre(ActionKind::kRelease, ActionKind::kCollect));
   EXPECT_EQ(rule.pace.cooldown, seconds(90));
   EXPECT_EQ(rule.pace.longest_stall, milliseconds(20));
@@ -158,6 +164,8 @@ std::string DefaultsOf(const google::protobuf::Descriptor& type) {
 TEST(TheSchemasDefaults, AreCores) {
   const std::string defaults = DefaultsOf(*v1::Rule::descriptor());
   EXPECT_THAT(defaults, HasSubstr("cooldown: 5s"));
+  EXPECT_THAT(defaults, HasSubstr("freeze: false"));
+  EXPECT_THAT(defaults, HasSubstr("freezeLongest: 500ms"));
   ExpectSame(MustParseRule(defaults), core::Rule{});
   const std::string node = DefaultsOf(*v1::NodePolicy::descriptor());
   EXPECT_EQ(MustParse(std::string(kHead) + "node: {" + node + "}").node.reserve, core::NodePolicy{}.reserve);

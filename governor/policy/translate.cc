@@ -68,6 +68,8 @@ void TranslateThresholds(const v1::Rule& file, core::Rule& rule) {
   if (brake.has_enabled()) rule.brake.enabled = brake.enabled();
   if (brake.has_at_percent()) rule.brake.at_percent = brake.at_percent();
   if (brake.has_longest_ns()) rule.brake.longest = Nanoseconds(brake.longest_ns());
+  if (brake.has_freeze()) rule.brake.freeze = brake.freeze();
+  if (brake.has_freeze_longest_ns()) rule.brake.freeze_longest = Nanoseconds(brake.freeze_longest_ns());
 }
 
 core::Rule Translate(const v1::Rule& file) {
