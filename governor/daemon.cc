@@ -100,6 +100,7 @@ absl::Status Daemon::StartRooms() {
                                                  [this](core::BrakeLost lost) { OnBrakeLost(lost); });
   }
   StartReclaimer();
+  StartFreezer();
   session::SessionServer::Options session_options;
   session_options.version = "memgovd " MEMGOV_VERSION;
   session_options.now = [this] { return clock_.Now(); };
@@ -305,6 +306,7 @@ void Daemon::Dispatch(const core::Decisions& decisions) {
   for (const core::Directive& directive : decisions.directives) {
     sessions_->Send(directive, core::TextOf(directive.reason));
   }
+  for (const core::SetFreeze& freeze : decisions.freezes) ApplyFreeze(freeze);
   for (const core::Reclaim& request : decisions.reclaims) StartReclaim(request);
   for (const core::SetWire& wire : decisions.wires) ApplyWire(wire);
   for (const core::SetPressureAlarm& alarm : decisions.pressure_alarms) ApplyPressureAlarm(alarm);
@@ -377,8 +379,9 @@ void Daemon::Stop() {
   stopping_ = true;
   timer_.cancel();
   acceptor_.reset();
-  // Brakes first: nobody watches them any more.
+  // Brakes and freezes first: nobody watches them any more.
   if (brake_) restored_ = brake_->RestoreAll();
+  restored_.Update(ThawAll());
   sessions_->Shutdown(std::chrono::seconds(1));
   if (restored_.ok()) {
     log_->Write(EventLine(clock_.Now(), "stopped"), "stopped; every knob that was ours is restored");

@@ -10,6 +10,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <deque>
 #include <map>
 #include <memory>
@@ -27,6 +28,7 @@
 #include "governor/kernel/brake_knob.h"
 #include "governor/kernel/cgroup_tree.h"
 #include "governor/kernel/clock.h"
+#include "governor/kernel/freezer.h"
 #include "governor/kernel/guard.h"
 #include "governor/kernel/kernel_log.h"
 #include "governor/kernel/node.h"
@@ -111,6 +113,9 @@ class Daemon {
   void ApplyPressureAlarm(const core::SetPressureAlarm& alarm);
   void StartReclaimer();
   void StartReclaim(const core::Reclaim& request);
+  void StartFreezer();
+  void ApplyFreeze(const core::SetFreeze& freeze);
+  absl::Status ThawAll();
   void OnBrakeLost(core::BrakeLost lost);
   void OnGuardDied();
   void StartGuardAgain();
@@ -167,6 +172,10 @@ class Daemon {
   kernel::PressureTriggers pressure_;
   std::unique_ptr<kernel::BrakeKnob> brake_;      // v2, outside of observe mode
   std::unique_ptr<kernel::Reclaimer> reclaimer_;  // outside of observe mode
+  std::optional<kernel::Freezer> freezer_;        // v1, outside of observe mode; the worker's alone
+  std::unique_ptr<boost::asio::thread_pool> freeze_worker_;
+  std::map<core::CgroupId, std::string> frozen_;  // as decided; the path outlives the cgroup
+  std::string no_freezer_ = "nobody is frozen in observe mode, nor on cgroup v2";
   std::unique_ptr<session::SessionServer> sessions_;
   std::unique_ptr<identity::Acceptor> acceptor_;
 

@@ -29,7 +29,7 @@ void Daemon::OnBrakeLost(core::BrakeLost lost) {
 void Daemon::WaitForGuard() {
   guard_ended_.reset();
   guard_started_ = clock_.Now();
-  if (!brake_ || guard_->pidfd() < 0) return;  // then its absence is seen when a brake is to be set
+  if (!guard_ || guard_->pidfd() < 0) return;  // then its absence is seen when a brake is to be set
   const int fd = ::fcntl(guard_->pidfd(), F_DUPFD_CLOEXEC, 0);
   if (fd < 0) return;
   guard_ended_.emplace(io_, fd);
@@ -41,7 +41,8 @@ void Daemon::WaitForGuard() {
 
 // Nobody would let go of our brakes now if we were killed too.
 void Daemon::OnGuardDied() {
-  brake_->LetGoOfAll();
+  if (brake_) brake_->LetGoOfAll();
+  while (!frozen_.empty()) ApplyFreeze({.cgroup = frozen_.begin()->first, .on = false});
   const core::Instant now = clock_.Now();
   guard_wait_ = now - guard_started_ >= kGuardIsSound
                     ? core::Duration{}

@@ -101,14 +101,14 @@ int Run(const Flags& flags) {
   // Refused to an unprivileged user; then we are killed like anybody else, which changes nothing for others.
   const absl::Status adjusted = memgov::kernel::OomScoreAdjust(-999);
   std::optional<memgov::kernel::Guard> guard;
-  const bool v2 = layout->memory_version == memgov::kernel::MemoryVersion::kV2;
   absl::Status restored;  // what a pair of daemon and guard left that were both killed
-  if (v2 && !flags.daemon.observe && !flags.daemon.policy_file.empty()) {
+  if (!flags.daemon.observe && !flags.daemon.policy_file.empty()) {
     auto started = memgov::kernel::StartGuard(*layout, state_file);
     if (!started.ok()) return Fail(1, started.status());
     guard = *std::move(started);
     restored = memgov::kernel::RestoreFromState(*layout, state_file);
-  } else if (v2) {
+    restored.Update(memgov::kernel::ThawFromState(*layout, memgov::kernel::FreezeStateBeside(state_file)));
+  } else {
     restored = memgov::kernel::RestoreLeftovers(*layout, state_file);
   }
   const auto files = memgov::kernel::RaiseFileLimit();
@@ -160,7 +160,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--check", flags.check, "check a policy file, say all that is wrong with it, and end")
       ->type_name("FILE");
-  app.add_flag("--restore", flags.restore, "let go of every brake that a dead memgovd left, and end");
+  app.add_flag("--restore", flags.restore,
+               "let go of every brake and freeze that a dead memgovd left, and end");
   CLI::App* doctor =
       app.add_subcommand("doctor", "say what this node offers, and what is lost where it does not");
   doctor->add_flag("--json", flags.json, "an array of {check, state, found, lost, remedy}");

@@ -200,6 +200,10 @@ std::vector<FreezeMark> ParseFreezeState(std::string_view text, const std::strin
   return marks;
 }
 
+std::string FreezeStateBeside(const std::string& brake_state_file) {
+  return brake_state_file.substr(0, brake_state_file.rfind('/') + 1) + "freeze.state";
+}
+
 absl::Status ThawFromState(const FreezerLayout& freezer, const std::string& state_file) {
   const auto text = ReadAll(state_file);
   if (absl::IsNotFound(text.status())) return absl::OkStatus();

@@ -42,6 +42,9 @@ struct FreezeMark {
 std::vector<FreezeMark> ParseFreezeState(std::string_view text, const std::string& file,
                                          std::vector<std::string>* complaints);
 
+// "DIR/freeze.state" for the brakes' "DIR/brake.state": one guard serves both.
+std::string FreezeStateBeside(const std::string& brake_state_file);
+
 // Thaws what the file names and is still there, and keeps in it what could not be thawed. No thread, no lock:
 // for start-up, for `memgovd --restore`, and for the guard. OK when there is no file. DataLoss for broken
 // lines, which are no obstacle to the others.

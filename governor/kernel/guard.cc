@@ -27,6 +27,7 @@
 #include "governor/kernel/brake_file.h"
 #include "governor/kernel/brake_state.h"
 #include "governor/kernel/cgroup_path.h"
+#include "governor/kernel/freezer.h"
 #include "governor/kernel/parse.h"
 
 namespace memgov::kernel {
@@ -88,6 +89,22 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& state_file, std::chrono::mi
   return lock;
 }
 
+// Frozen processes first: they stand still, whereas braked ones are only slow.
+absl::Status LetGoOfAll(const CgroupLayout& layout, const std::string& state_file,
+                        std::chrono::milliseconds longest) {
+  const std::string freezes = FreezeStateBeside(state_file);
+  absl::Status thawed = ThawFromState(layout, freezes);
+  absl::Status status = RestorePatiently(layout, state_file, longest);
+  // The kernel refuses to thaw only for want of something, and that passes.
+  const auto give_up = std::chrono::steady_clock::now() + longest;
+  while (!thawed.ok() && !absl::IsDataLoss(thawed) && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::sleep_for(kPause);
+    thawed = ThawFromState(layout, freezes);
+  }
+  status.Update(thawed);
+  return status;
+}
+
 // Keeps the error stream and the two descriptors it is given.
 void CloseOthers(int a, int b) {
   const int low = std::min(a, b);
@@ -108,7 +125,7 @@ int Watch(int pipe, int lock, const CgroupLayout& layout, const std::string& sta
   char unused = 0;
   while (::read(pipe, &unused, 1) < 0 && errno == EINTR) {
   }
-  const absl::Status status = RestorePatiently(layout, state_file, kGuardPatience);
+  const absl::Status status = LetGoOfAll(layout, state_file, kGuardPatience);
   if (!status.ok()) ::dprintf(STDERR_FILENO, "memgov-guard: %s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }
@@ -230,7 +247,9 @@ int GuardMain(const std::string& descriptors, const CgroupLayout& layout, const 
 absl::Status RestoreLeftovers(const CgroupLayout& layout, const std::string& state_file) {
   const std::string lock_file = state_file + ".lock";
   std::error_code ignored;
-  if (!std::filesystem::exists(state_file, ignored) && !std::filesystem::exists(lock_file, ignored)) {
+  const std::vector<std::string> traces{state_file, lock_file, FreezeStateBeside(state_file)};
+  if (std::none_of(traces.begin(), traces.end(),
+                   [&](const std::string& file) { return std::filesystem::exists(file, ignored); })) {
     return absl::OkStatus();
   }
   auto lock = TakeLock(state_file, std::chrono::milliseconds(0));
@@ -240,7 +259,7 @@ absl::Status RestoreLeftovers(const CgroupLayout& layout, const std::string& sta
     if (!lock.ok() && HolderOf(lock_file) == 0) lock = TakeLock(state_file, kGuardPatience);
   }
   if (!lock.ok()) return lock.status();
-  return RestorePatiently(layout, state_file, kRestorePatience);
+  return LetGoOfAll(layout, state_file, kRestorePatience);
 }
 
 }  // namespace memgov::kernel

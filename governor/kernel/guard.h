@@ -1,8 +1,9 @@
-// A child that outlives us and lets go of our brakes when we are killed.
+// A child that outlives us and lets go of our brakes and freezes when we are killed.
 //
 // A SIGKILL runs no destructor, and a memory.high left behind would throttle a service for ever. The guard
 // holds the reading end of a pipe whose writing end only the daemon has; when the daemon is gone, however
-// that came, the read ends and the guard restores what the state file names (brake_state.h), then exits.
+// that came, the read ends and the guard restores what the state file names (brake_state.h), thaws what
+// "freeze.state" beside it names (freezer.h), and exits.
 //
 // The guard also holds, with the daemon, a lock on "STATE_FILE.lock": a successor that starts at once waits
 // for the old guard to finish, and two daemons cannot share one state file. The file says who took it.

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "governor/kernel/brake_file.h"
 #include "governor/kernel/brake_state.h"
+#include "governor/kernel/freezer.h"
 #include "governor/kernel/test_cgroups.h"
 #include "gtest/gtest.h"
 
@@ -84,6 +86,31 @@ TEST_F(GuardTest, LetsGoWhenTheDaemonIsKilled) {
   ::kill(daemon, SIGKILL);
   ::waitpid(daemon, nullptr, 0);
   EXPECT_TRUE(BecomesMax());
+}
+
+TEST_F(GuardTest, ThawsWhatTheDaemonHadFrozen) {
+  const std::string frozen = fake_.Directory("/a") + "/cgroup.freeze";
+  struct stat info {};
+  ASSERT_EQ(::stat(fake_.Directory("/a").c_str(), &info), 0);
+  WriteFile(FreezeStateBeside(state_), absl::StrCat("/a ", info.st_ino, "\n"));
+  WriteFile(frozen, "1");
+  const pid_t daemon = Daemon([](Guard&) { ::pause(); });
+  EXPECT_EQ(ReadFile(frozen), "1");
+  ::kill(daemon, SIGKILL);
+  ::waitpid(daemon, nullptr, 0);
+  ASSERT_TRUE(BecomesMax());
+  EXPECT_EQ(ReadFile(frozen).substr(0, 1), "0") << "thawed before the brake is let go";
+}
+
+TEST_F(GuardTest, LeftoversMayBeFreezesAlone) {
+  const std::string frozen = fake_.Directory("/a") + "/cgroup.freeze";
+  struct stat info {};
+  ASSERT_EQ(::stat(fake_.Directory("/a").c_str(), &info), 0);
+  WriteFile(FreezeStateBeside(state_), absl::StrCat("/a ", info.st_ino, "\n"));
+  WriteFile(frozen, "1");
+  EXPECT_TRUE(RestoreLeftovers(fake_.layout(), state_).ok());
+  EXPECT_EQ(ReadFile(frozen).substr(0, 1), "0");
+  EXPECT_FALSE(std::filesystem::exists(FreezeStateBeside(state_)));
 }
 
 TEST_F(GuardTest, ASuccessorWaitsForTheOldGuardAndFindsAllRestored) {
