@@ -53,6 +53,7 @@ class Story {
   int asked() const { return asked_; }
   int returned() const { return returned_; }
   int braked() const { return braked_; }
+  int froze() const { return froze_; }
 
  private:
   struct Client {
@@ -71,7 +72,8 @@ class Story {
   void AddPod() {
     const std::string path = absl::StrCat("/pod", next_name_++);
     const Bytes limit = (500 + random_.Below(1500)) * kMiB;
-    const CgroupId pod = node_.Add(path, limit, random_.OneIn(2));
+    const bool has_brake = !cgroups_.empty() && random_.OneIn(2);
+    const CgroupId pod = node_.Add(path, limit, has_brake);
     cgroups_[pod] = {.path = path};
     for (int i = 0; i < 3; ++i) AddContainer(pod);
   }
@@ -100,6 +102,7 @@ class Story {
     enforcing_ = random_.OneIn(3) ? !enforcing_ : enforcing_;
     Policy policy = enforcing_ ? testing::Enforcing() : testing::Observing();
     policy.rules[0].wake.usage_percent = 81 + static_cast<double>(random_.Below(14));
+    policy.rules[0].brake.freeze = !random_.OneIn(3);
     policy.rules[0].brake.at_percent = 70 + static_cast<double>(random_.Below(25));
     node_.engine().SetPolicy(policy);
   }
@@ -195,6 +198,10 @@ class Story {
       EXPECT_LT(*wire.at, *read.limit) << "armed where it never rings";
       EXPECT_LT(node_.now() - read.taken_at, milliseconds(1)) << "armed from an old reading";
     }
+    for (const SetFreeze& freeze : decisions.freezes) CheckFreeze(freeze);
+    for (const auto& [id, since] : frozen_since_) {
+      EXPECT_LE(node_.now() - since, milliseconds(500) + milliseconds(200));
+    }
     if (decisions.next_tick) {
       EXPECT_GE(*decisions.next_tick, node_.now());
     }
@@ -203,6 +210,19 @@ class Story {
         EXPECT_LE(node_.now() - *cgroup.braking_since, seconds(10) + milliseconds(200));
       }
     }
+  }
+
+  void CheckFreeze(const SetFreeze& freeze) {
+    if (!freeze.on) {
+      EXPECT_EQ(frozen_since_.erase(freeze.cgroup), 1U) << "thawed, and was not frozen";
+      return;
+    }
+    EXPECT_TRUE(enforcing_);
+    EXPECT_TRUE(frozen_since_.emplace(freeze.cgroup, node_.now()).second) << "frozen twice";
+    EXPECT_TRUE(std::none_of(clients_.begin(), clients_.end(), [&](const auto& client) {
+      return client.second.cgroup == freeze.cgroup;
+    })) << "a client cannot act while it stands still";
+    ++froze_;
   }
 
   void CheckNote(const Note& note, const Decisions& decisions) {
@@ -271,9 +291,10 @@ class Story {
   bool enforcing_ = true;
   int next_name_ = 0;
   DirectiveId last_directive_{0};
-  int asked_ = 0, returned_ = 0, braked_ = 0;
+  int asked_ = 0, returned_ = 0, braked_ = 0, froze_ = 0;
   std::map<CgroupId, Cgroup> cgroups_;
   std::map<ClientId, Client> clients_;
+  std::map<CgroupId, Instant> frozen_since_;
 };
 
 class RandomStories : public ::testing::TestWithParam<std::uint64_t> {};
@@ -295,6 +316,7 @@ TEST_P(RandomStories, KeepTheInvariantsAndAreToldTheSameTwice) {
   EXPECT_GT(story.asked(), 100);
   EXPECT_GT(story.returned(), 20);
   EXPECT_GT(story.braked(), 5);
+  EXPECT_GT(story.froze(), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomStories, ::testing::Values(1, 20, 300));
