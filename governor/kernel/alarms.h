@@ -50,7 +50,8 @@ class Alarms {
   // still there); Cancelled when a later Arm or Disarm of the same cgroup overtook it.
   void Arm(core::CgroupId id, const std::string& path, core::Bytes at, Done done);
 
-  // Forgets the wire. Unknown ids are ignored. A removed cgroup disarms itself after its last alarm.
+  // Forgets the wire. Unknown ids are ignored. To be called when a cgroup has vanished, too: not every kernel
+  // rings then.
   void Disarm(core::CgroupId id);
 
   std::size_t size() const { return wires_.size(); }

@@ -35,7 +35,7 @@ TEST_F(ProcessTableTest, ListsEachProcessWithItsCgroup) {
   fake_.Add("/pod/a");
   WriteFile(fake_.Directory("/pod") + "/cgroup.procs", "");
   WriteFile(fake_.Directory("/pod/a") + "/cgroup.procs", absl::StrCat(::getpid(), "\n5000000\n"));
-  const ProcessTable table = ReadProcessTable(fake_.layout(), "/pod");
+  const ProcessTable table = ReadProcessTable(fake_.layout(), "/pod", {.longest = std::chrono::seconds(60)});
   ASSERT_EQ(table.processes.size(), 1U);
   EXPECT_TRUE(table.complete);
   const ProcessEntry& self = table.processes[0];
