@@ -154,7 +154,7 @@ void Engine::Judge(CgroupState& domain) {
   const DomainView view = ViewOf(domain);
   if (NeedsStat(domain, view)) return;
   const auto changed = domain.detector.Observe(now_, *domain.rule, view);
-  const auto stall = domain.stall.view();
+  const auto stall = view.stall_percent ? domain.stall.view() : std::nullopt;
   const bool stalls = stall && domain.detector.ReasonAt(now_).signal == Signal::kStall &&
                       domain.detector.level() != Level::kCalm;
   if (stalls && !domain.stalls) NoteStall(domain, *stall);

@@ -104,6 +104,8 @@ void World::ApplySample(const CgroupSample& sample, Changes* changes) {
 }
 
 Bytes World::SwapLeftOf(const CgroupState& cgroup) const {
+  // Most machines with containers have no swap, and this is asked at every reading.
+  if (cgroup.last && cgroup.last->swap_left == 0) return 0;
   std::optional<Bytes> least;
   for (const CgroupState* at = &cgroup; at != nullptr; at = Find(at->parent)) {
     if (at->last && at->last->swap_left) {

@@ -104,7 +104,10 @@ void CgroupTree::CollectOne(Entry& entry, Instant now, Instant horizon, core::Sn
   }
   const Duration every = entry.AtRest() ? entry.usage_every * kRestFactor : entry.usage_every;
   entry.next_usage = Next(entry.next_usage, every, horizon);
-  if (with_stat) entry.next_stat = Next(entry.next_stat, entry.stat_every, horizon);
+  const Duration stat_every = entry.AtRest() ? entry.stat_every * kRestFactor : entry.stat_every;
+  if (with_stat) entry.next_stat = Next(entry.next_stat, stat_every, horizon);
+  // It moves again: what a rest has put off is due.
+  if (entry.next_stat > horizon + stat_every) entry.next_stat = entry.next_usage;
 }
 
 std::optional<Instant> CgroupTree::NextDue() const {
