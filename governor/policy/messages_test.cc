@@ -155,8 +155,9 @@ INSTANTIATE_TEST_SUITE_P(
             "p.yaml:3:70: rules[0].critical.timeToLimit: 10ms must be below wake.timeToLimit, which is 10ms"},
         Mistake{"rules: [{name: a, wake: {usage: never, timeToLimit: never, stall: never}}]",
                 "p.yaml:3:53: rules[0].wake: every part is never, so this rule never acts"},
-        Mistake{"rules: [{name: a, wake: {stall: 50%}}]",
-                "p.yaml:3:33: rules[0].wake.stall: 50% must be below critical.stall, which is 40% by default"},
+        Mistake{
+            "rules: [{name: a, wake: {stall: 50%}}]",
+            "p.yaml:3:33: rules[0].wake.stall: 50% must be below critical.stall, which is 40% by default"},
         Mistake{"rules: [{name: a, pace: {longestStall: 3s}}]",
                 "p.yaml:3:40: rules[0].pace.longestStall: 3s must be at most pace.deadline, which is 2s by "
                 "default"},
