@@ -151,25 +151,18 @@ TEST_F(BrakeKnobTest, ACgroupMadeAnewUnderTheSamePathIsNotTheOneWeBraked) {
 
 TEST_F(BrakeKnobTest, AReleaseThatFailsIsTriedUntilItSucceeds) {
   ASSERT_TRUE(Set(64 * kMiB).ok());
-  const std::string file = fake_.Directory("/a/memory.high");
-  std::filesystem::remove(file);
-  std::filesystem::create_directory(file);  // EISDIR
+  SetHigh("unreadable\n");
   EXPECT_FALSE(Set(std::nullopt).ok());
-  std::filesystem::remove(file);
   SetHigh(absl::StrCat(64 * kMiB, "\n"));
   EXPECT_TRUE(Becomes([this] { return High() == "max\n" && !std::filesystem::exists(state_); }));
 }
 
 TEST_F(BrakeKnobTest, ANewWishEndsTheTryingToLetGo) {
   ASSERT_TRUE(Set(64 * kMiB).ok());
-  const std::string file = fake_.Directory("/a/memory.high");
-  std::filesystem::rename(file, file + ".kept");
-  std::filesystem::create_directory(file);
+  SetHigh("unreadable\n");
   EXPECT_FALSE(Set(std::nullopt).ok());
-  // Until the directory is away every retry fails, so the wish comes before the one that would succeed, or
-  // after; it holds either way.
-  std::filesystem::remove(file);
-  std::filesystem::rename(file + ".kept", file);
+  // The wish comes before the retry that would succeed, or after; it holds either way.
+  SetHigh(absl::StrCat(64 * kMiB, "\n"));
   ASSERT_TRUE(Set(48 * kMiB).ok());
   io_.restart();
   io_.run_for(std::chrono::milliseconds(100));
