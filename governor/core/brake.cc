@@ -15,6 +15,8 @@ constexpr auto kWriteSettles = std::chrono::seconds(3);
 // Someone who keeps resetting memory.high is not fought: wait 1 s, 2 s, ... 64 s before it is armed again.
 constexpr auto kArmAgain = std::chrono::seconds(1);
 constexpr int kMostDoublings = 6;
+// What could not be kept for a reason of ours (the guard has died, a read-only mount) is nobody's wish.
+constexpr int kMostDoublingsOfOurs = 2;
 // Usage that swings around the wire because cache comes and goes must not make us write all the time.
 constexpr auto kArmBesideCache = std::chrono::seconds(10);
 // How long a braking domain waits for help to turn up before the brake is let go.
@@ -75,9 +77,10 @@ std::optional<BrakeChange> Brake::WhenLost(Instant now, const BrakeView& view) {
     if (settled) lost_ = 0;
     return std::nullopt;
   }
-  arm_again_at_ = now + kArmAgain * (1 << lost_);
+  const bool ours = view.lost && !view.lost->foreign;
+  arm_again_at_ = now + kArmAgain * (1 << (ours ? std::min(lost_, kMostDoublingsOfOurs) : lost_));
   lost_ = std::min(lost_ + 1, kMostDoublings);
-  if (view.lost && !view.lost->foreign) return LetGo(next, "the brake could not be kept");
+  if (ours) return LetGo(next, "the brake could not be kept");
   return LetGo(next, "memory.high does not hold our value: someone else sets it");
 }
 
