@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "governor/core/apportion.h"
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
@@ -132,7 +133,7 @@ class Engine {
   // Of the tick that runs.
   Instant now_;
   Decisions decisions_;
-  std::set<CgroupId> touched_;  // cgroups whose wire and cadence may change
+  absl::btree_set<CgroupId> touched_;  // cgroups whose wire and cadence may change
   std::map<CgroupId, BrakeLost> lost_;
 };
 

@@ -27,9 +27,10 @@ void Stall::Observe(const CgroupSample& sample) {
                        .refaults = sample.stat->workingset_refault_file.value_or(0)});
   // One reading from before the window stays, so that there is always a whole window to look at.
   while (readings_.size() > 2 && readings_[1].at <= sample.taken_at - kWindow) readings_.pop_front();
+  view_ = ViewOfReadings();
 }
 
-std::optional<StallView> Stall::view() const {
+std::optional<StallView> Stall::ViewOfReadings() const {
   if (readings_.size() < 2) return std::nullopt;
   const Reading& first = readings_.front();
   const Reading& last = readings_.back();

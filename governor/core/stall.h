@@ -32,7 +32,7 @@ class Stall {
 
   // What the last window shows. Absent while there is less than half a second of evidence, and where fewer
   // pages come back than a healthy service causes.
-  std::optional<StallView> view() const;
+  const std::optional<StallView>& view() const { return view_; }
 
  private:
   struct Reading {
@@ -41,7 +41,10 @@ class Stall {
     std::uint64_t pgmajfault = 0;
     std::uint64_t refaults = 0;
   };
+  std::optional<StallView> ViewOfReadings() const;
+
   std::deque<Reading> readings_;
+  std::optional<StallView> view_;  // asked for at every sample, and changes with a stat only
 };
 
 }  // namespace memgov::core

@@ -23,6 +23,7 @@ Bytes PressingOf(Bytes usage, const std::optional<MemoryStat>& stat, bool collec
 
 World::World() {
   CgroupState& node = cgroups_[kNodeId];
+  by_id_[kNodeId] = &node;
   node.id = kNodeId;
   node.parent = kNodeId;
   node.path = "/";
@@ -43,6 +44,7 @@ void World::Detach(ClientId client, CgroupId cgroup) {
 
 World::Changes World::Apply(const Snapshot& snapshot) {
   Changes changes;
+  changes.sampled.reserve(snapshot.samples.size());
   for (const CgroupAppeared& appeared : snapshot.appeared) Appear(appeared);
   // After the newcomers, because one may come and go within one snapshot.
   for (const CgroupId id : snapshot.vanished) Vanish(id);
@@ -56,6 +58,7 @@ void World::Appear(const CgroupAppeared& appeared) {
   const auto [it, is_new] = cgroups_.try_emplace(appeared.id);
   if (!is_new) return;
   CgroupState& cgroup = it->second;
+  by_id_[appeared.id] = &cgroup;
   cgroup.id = appeared.id;
   cgroup.parent = appeared.parent;
   cgroup.path = appeared.path;
@@ -72,6 +75,7 @@ void World::Vanish(CgroupId id) {
     for (const ClientId client : clients) above.clients.erase(client);
   });
   lazy_.erase(id);
+  by_id_.erase(id);
   cgroups_.erase(it);
 }
 
@@ -139,13 +143,13 @@ bool World::IsBelow(const CgroupState& cgroup, const CgroupState& above) const {
 }
 
 CgroupState* World::Find(CgroupId id) {
-  const auto it = cgroups_.find(id);
-  return it == cgroups_.end() ? nullptr : &it->second;
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : it->second;
 }
 
 const CgroupState* World::Find(CgroupId id) const {
-  const auto it = cgroups_.find(id);
-  return it == cgroups_.end() ? nullptr : &it->second;
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : it->second;
 }
 
 const CgroupState* World::FindByPath(const std::string& path) const {

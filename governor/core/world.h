@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "governor/core/brake.h"
 #include "governor/core/cadence.h"
 #include "governor/core/client_event.h"
@@ -72,6 +73,8 @@ Bytes PressingOf(Bytes usage, const std::optional<MemoryStat>& stat, bool collec
 class World {
  public:
   World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
 
   // The policy must outlive the world or the next SetPolicy.
   void SetPolicy(const Policy* policy);
@@ -125,7 +128,8 @@ class World {
   const Policy* policy_ = nullptr;
   bool collects_ = false;
   std::set<CgroupId> lazy_;
-  std::map<CgroupId, CgroupState> cgroups_;
+  std::map<CgroupId, CgroupState> cgroups_;  // in order, so that what follows from it is always the same
+  absl::flat_hash_map<CgroupId, CgroupState*> by_id_;  // into cgroups_; for Find, which every sample needs
 };
 
 }  // namespace memgov::core

@@ -50,6 +50,13 @@ struct CgroupTree::Entry {
     return may_rest && !polls_knobs && usage_every >= kUsageEvery && repeats >= kRepeats;
   }
 
+  // Into the processor's cache, where it cannot be still when its turn comes. It spans several lines.
+  void Prefetch() const {
+    constexpr std::size_t kLine = 64;
+    const auto* bytes = reinterpret_cast<const char*>(this);
+    for (std::size_t at = 0; at < sizeof(Entry); at += kLine) __builtin_prefetch(bytes + at);
+  }
+
   std::size_t slot = 0;  // where the last sample was put; a hint
   CgroupFiles files;
 };

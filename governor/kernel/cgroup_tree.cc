@@ -82,8 +82,12 @@ void CgroupTree::CollectDue(Instant now, core::Snapshot* out) {
   const Instant horizon = now + kCoalesce;
   while (!due_.empty() && due_.begin()->first <= horizon) {
     const auto together = due_.extract(due_.begin());
-    for (const CgroupId id : together.mapped()) {
-      Entry& entry = *Find(id);
+    // Most often all that is due shares one slot.
+    if (out->samples.empty()) out->samples.reserve(together.mapped().size());
+    const std::vector<Entry*>& entries = together.mapped();
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (i + 1 < entries.size()) entries[i + 1]->Prefetch();
+      Entry& entry = *entries[i];
       entry.due.reset();
       CollectOne(entry, now, horizon, out);
       Reschedule(entry);
@@ -139,7 +143,7 @@ void CgroupTree::Reschedule(Entry& entry) {
   if (!entry.gone && entry.due == entry.next_usage) return;
   Unschedule(entry);
   if (entry.gone) return;
-  due_[entry.next_usage].push_back(entry.id);
+  due_[entry.next_usage].push_back(&entry);
   entry.due = entry.next_usage;
 }
 
@@ -148,8 +152,8 @@ void CgroupTree::Unschedule(Entry& entry) {
   const auto found = due_.find(*entry.due);
   entry.due.reset();
   if (found == due_.end()) return;
-  std::vector<CgroupId>& together = found->second;
-  together.erase(std::remove(together.begin(), together.end(), entry.id), together.end());
+  std::vector<Entry*>& together = found->second;
+  together.erase(std::remove(together.begin(), together.end(), &entry), together.end());
   if (together.empty()) due_.erase(found);
 }
 
@@ -182,21 +186,21 @@ bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, bool only_n
   if (only_news && !changed) return true;
   ReadSlowParts(entry, now, with_stat, changed);
 
-  core::CgroupSample sample{.id = entry.id,
-                            .taken_at = now,
-                            .usage = entry.usage,
-                            .limit = entry.limit,
-                            .memory_high = entry.memory_high,
-                            .stat = std::nullopt,
-                            .pressure = std::nullopt,
-                            .swap_left = node_has_swap_ ? entry.swap_left : 0,
-                            .oom_kills = entry.oom_kills};
+  core::CgroupSample& sample = SampleOf(entry, out);
+  sample.taken_at = now;
+  sample.usage = entry.usage;
+  sample.limit = entry.limit;
+  sample.memory_high = entry.memory_high;
+  sample.swap_left = node_has_swap_ ? entry.swap_left : 0;
+  sample.oom_kills = entry.oom_kills;
   if (with_stat) {
     const bool keep = entry.stat_every < kKeepStatBelow;
-    sample.stat = entry.files.Stat(entry.path, keep).value;
-    sample.pressure = entry.files.Pressure(entry.path, keep).value;
+    if (const auto stat = entry.files.Stat(entry.path, keep); stat.value.has_value())
+      sample.stat = stat.value;
+    if (const auto pressure = entry.files.Pressure(entry.path, keep); pressure.value.has_value()) {
+      sample.pressure = pressure.value;
+    }
   }
-  Append(entry, sample, out);
   return true;
 }
 
@@ -233,16 +237,15 @@ void CgroupTree::ReadSlowParts(Entry& entry, Instant now, bool with_stat, bool u
   }
 }
 
-void CgroupTree::Append(Entry& entry, core::CgroupSample sample, core::Snapshot* out) {
+// Its sample in `out`: an earlier one, whose stat and pressure stand until they are read anew, or a new one.
+core::CgroupSample& CgroupTree::SampleOf(Entry& entry, core::Snapshot* out) {
   if (entry.slot < out->samples.size() && out->samples[entry.slot].id == entry.id) {
-    core::CgroupSample& earlier = out->samples[entry.slot];
-    if (!sample.stat.has_value()) sample.stat = earlier.stat;
-    if (!sample.pressure.has_value()) sample.pressure = earlier.pressure;
-    earlier = sample;
-    return;
+    return out->samples[entry.slot];
   }
   entry.slot = out->samples.size();
-  out->samples.push_back(sample);
+  core::CgroupSample& sample = out->samples.emplace_back();
+  sample.id = entry.id;
+  return sample;
 }
 
 // --- questions

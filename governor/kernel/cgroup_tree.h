@@ -132,7 +132,7 @@ class CgroupTree {
   bool ReadInto(Entry& entry, core::Instant now, bool with_stat, bool only_news, core::Snapshot* out);
   void ReadSlowParts(Entry& entry, core::Instant now, bool with_stat, bool usage_changed);
   void YieldDescriptors();
-  static void Append(Entry& entry, core::CgroupSample sample, core::Snapshot* out);
+  static core::CgroupSample& SampleOf(Entry& entry, core::Snapshot* out);
   void CollectOne(Entry& entry, core::Instant now, core::Instant horizon, core::Snapshot* out);
   void Reschedule(Entry& entry);
   void Unschedule(Entry& entry);
@@ -145,7 +145,7 @@ class CgroupTree {
   absl::flat_hash_map<core::CgroupId, std::unique_ptr<Entry>> by_id_;
   absl::flat_hash_map<std::string, core::CgroupId> by_path_;
   absl::flat_hash_map<int, core::CgroupId> by_knob_watch_;
-  std::map<core::Instant, std::vector<core::CgroupId>> due_;  // slots make few instants of many cgroups
+  std::map<core::Instant, std::vector<Entry*>> due_;  // slots make few instants of many cgroups
   std::uint32_t next_id_ = 1;
   bool node_has_swap_ = false;
   bool all_suspect_ = true;
