@@ -3,7 +3,8 @@
 
 One parent limit of 1 GiB with two tenants: a holder (jemalloc, libmemgov) that keeps 256 MiB free, and a crosser
 that drives usage over the wire again and again, half of the times at 400 MiB/s and half at full speed. The crosser
-reads usage as it goes and so knows the instant of the crossing; the client library stamps the directive.
+reads usage as it goes and so knows the instant of the crossing: that of pressing usage, which leaves inactive page
+cache out. The client library stamps the directive.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Rig:
             env={"MEMGOV_SOCKET": str(self.governor.socket), "MALLOC_CONF": "dirty_decay_ms:-1"})
         self.crosser = Service(
             "crosser", [str(build / "tests/bench/bench_crosser"), "--usage-file", str(self.parent.usage_file),
-                        "--wire", str(self.wire), "--base", str(int(400 * MIB * scale)),
+                        "--stat-file", str(self.parent.path / "memory.stat"), "--wire", str(self.wire), "--base", str(int(400 * MIB * scale)),
                         "--back", str(self.hold * 97 // 100)],
             directory=directory, cgroup=self.parent.child("crosser"), commands=True)
         self.holder.wait_for(lambda line: line.get("welcomed"), WAIT, "a welcome")
