@@ -378,7 +378,7 @@ void Daemon::Reload() {
 void Daemon::Stop() {
   stopping_ = true;
   timer_.cancel();
-  acceptor_.reset();
+  acceptor_->Stop();
   // Brakes and freezes first: nobody watches them any more.
   if (brake_) restored_ = brake_->RestoreAll();
   restored_.Update(ThawAll());

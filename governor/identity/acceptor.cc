@@ -29,7 +29,7 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
        OnConnection on_connection)
       : options_(std::move(options)),
         on_connection_(std::move(on_connection)),
-        pod_names_(options_.pod_names),
+        pod_names_(io, options_.look_up_pod ? options_.look_up_pod : LookInFiles(), {}),
         listener_(std::move(listener)),
         readable_(io),
         retry_(io) {}
@@ -91,19 +91,24 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
       connection.cookie = *cookie;
     }
     connection.peer = Attest(connection.fd.get(), options_.attestor);
-    if (connection.peer.ok()) Name(&connection.peer->peer);
-    on_connection_(std::move(connection));
-  }
-
-  void Name(Peer* peer) {
-    const auto now = std::chrono::steady_clock::now().time_since_epoch();
-    peer->pod = pod_names_.Find(peer->workload, core::Instant(now));
-    peer->container = DisplayName(peer->workload, peer->pod);
+    if (!connection.peer.ok()) return on_connection_(std::move(connection));
+    const ContainerName workload = connection.peer->peer.workload;
+    if (workload.kind != ContainerKind::kPodContainer) return on_connection_(std::move(connection));
+    // Weakly: whoever is still being looked up must not keep us alive.
+    auto waiting = std::make_shared<AcceptedConnection>(std::move(connection));
+    pod_names_.Find(workload, [impl = weak_from_this(), waiting](PodName name) {
+      const auto self = impl.lock();
+      if (self == nullptr || !self->listener_) return;
+      Peer& named = waiting->peer->peer;
+      named.pod = std::move(name);
+      named.container = DisplayName(named.workload, named.pod);
+      self->on_connection_(std::move(*waiting));
+    });
   }
 
   const AcceptorOptions options_;
   const OnConnection on_connection_;
-  PodNames pod_names_;
+  PodNameFinder pod_names_;
   std::optional<UnixListener> listener_;  // absent: closed
   boost::asio::posix::stream_descriptor readable_;
   boost::asio::steady_timer retry_;
@@ -122,6 +127,8 @@ absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(boost::asio::io_conte
   return std::unique_ptr<Acceptor>(new Acceptor(std::move(impl)));
 }
 
-Acceptor::~Acceptor() { impl_->Close(); }
+Acceptor::~Acceptor() { Stop(); }
+
+void Acceptor::Stop() { impl_->Close(); }
 
 }  // namespace memgov::identity

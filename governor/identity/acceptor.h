@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "governor/core/units.h"
 #include "governor/identity/attestor.h"
-#include "governor/identity/pod_names.h"
+#include "governor/identity/pod_name_finder.h"
 #include "governor/identity/unique_fd.h"
 
 namespace memgov::identity {
@@ -32,7 +32,7 @@ struct AcceptorOptions {
   int backlog = 1024;       // connections that wait in the kernel for us
   core::Duration retry_after = std::chrono::milliseconds(200);  // when descriptors or memory ran out
   AttestorOptions attestor = {};
-  PodNamesOptions pod_names = {};
+  PodNameFinder::Look look_up_pod = {};  // empty: LookInFiles()
 };
 
 // All calls, the callback and the destructor on the thread that runs the io_context.
@@ -47,11 +47,15 @@ class Acceptor {
                                                           AcceptorOptions options,
                                                           OnConnection on_connection);
 
-  // Stops accepting and removes the socket file, unless somebody replaced it meanwhile.
+  // Stop(), then waits for a disk that is being read (pod_name_finder.h).
   ~Acceptor();
 
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
+
+  // Accepts nobody any more, hands nobody on, and removes the socket file, unless somebody replaced it
+  // meanwhile. Waits for nothing.
+  void Stop();
 
  private:
   class Impl;

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,18 @@ class AcceptorTest : public testing::Test {
 
   absl::StatusOr<std::unique_ptr<Acceptor>> Listen(const std::string& path) {
     return Acceptor::Listen(io_, {.socket_path = path, .retry_after = std::chrono::milliseconds(1)},
+                            [this](AcceptedConnection c) { accepted_.push_back(std::move(c)); });
+  }
+
+  // Whatever this process's cgroup is, it is seen as one inside a pod's container.
+  absl::StatusOr<std::unique_ptr<Acceptor>> ListenInPod(PodNameFinder::Look look_up_pod) {
+    AcceptorOptions options;
+    options.socket_path = path_;
+    options.attestor.cgroup_namespace_root =
+        "/kubepods/burstable/pod1f2e3d4c-aaaa-bbbb-cccc-0123456789ab/"
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    options.look_up_pod = std::move(look_up_pod);
+    return Acceptor::Listen(io_, std::move(options),
                             [this](AcceptedConnection c) { accepted_.push_back(std::move(c)); });
   }
 
@@ -187,6 +200,49 @@ TEST_F(AcceptorTest, WaitsOutAShortageOfDescriptors) {
   EXPECT_TRUE(accepted_.empty());
   EXPECT_LE(handlers, 51u) << "one try for each retry_after, no spinning";
   RunUntilAccepted(1);
+}
+
+TEST_F(AcceptorTest, ADiskThatDoesNotAnswerHoldsUpNoLoop) {
+  std::promise<void> answer;
+  const PodName name{.pod_namespace = "shop", .pod = "web", .container = "nginx"};
+  const auto acceptor = ListenInPod([&, disk = answer.get_future().share()](const ContainerName&) {
+    disk.wait();
+    return name;
+  });
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  const UniqueFd first = Connect(path_);
+  RunUntilAccepted(1);
+  ASSERT_TRUE(accepted_[0].peer.ok()) << accepted_[0].peer.status();
+  EXPECT_EQ(accepted_[0].peer->peer.workload.kind, ContainerKind::kPodContainer);
+  EXPECT_EQ(accepted_[0].peer->peer.pod, PodName{}) << "handed on without a name";
+  EXPECT_EQ(accepted_[0].peer->peer.container, DisplayName(accepted_[0].peer->peer.workload));
+  answer.set_value();
+  std::vector<UniqueFd> more;  // as soon as the disk answers there are names
+  while (accepted_.back().peer->peer.pod != name) {
+    more.push_back(Connect(path_));
+    RunUntilAccepted(accepted_.size() + 1);
+  }
+  EXPECT_EQ(accepted_.back().peer->peer.container, "shop/web/nginx");
+}
+
+TEST_F(AcceptorTest, OnceStoppedItHandsOnNobodyWhoStillHasNoName) {
+  std::promise<void> looking;
+  std::promise<void> answer;
+  auto acceptor = ListenInPod([&](const ContainerName&) {
+    looking.set_value();
+    answer.get_future().wait();
+    return PodName{};
+  });
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  const UniqueFd client = Connect(path_);
+  io_.run_one();  // accepts
+  looking.get_future().wait();
+  (*acceptor)->Stop();
+  EXPECT_FALSE(std::filesystem::exists(path_)) << "though a disk is being waited for";
+  answer.set_value();
+  acceptor->reset();
+  io_.run();
+  EXPECT_TRUE(accepted_.empty());
 }
 
 TEST_F(AcceptorTest, MayBeDestroyedByItsOwnCallback) {
