@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <csignal>
 #include <utility>
@@ -93,13 +94,18 @@ absl::StatusOr<core::Policy> Daemon::LoadPolicy() const {
   return policy;
 }
 
+bool Daemon::Enforces() const {
+  return std::any_of(policy_.rules.begin(), policy_.rules.end(),
+                     [](const core::Rule& rule) { return rule.mode == core::Mode::kEnforce; });
+}
+
 absl::Status Daemon::StartRooms() {
   const bool v2 = layout_.memory_version == kernel::MemoryVersion::kV2;
   if (v2 && guard_ && !options_.observe) {
     brake_ = std::make_unique<kernel::BrakeKnob>(layout_, options_.state_dir + "/brake.state", io_,
                                                  [this](core::BrakeLost lost) { OnBrakeLost(lost); });
   }
-  StartReclaimer();
+  ExamineLevers();
   StartFreezer();
   session::SessionServer::Options session_options;
   session_options.version = "memgovd " MEMGOV_VERSION;
@@ -369,6 +375,7 @@ void Daemon::Reload() {
   }
   policy_ = *policy;
   engine_.SetPolicy(*std::move(policy));
+  ExamineLevers();
   log_->Write(EventLine(now, "policy_loaded"),
               "policy loaded from " +
                   (options_.policy_file.empty() ? "the built-in defaults" : options_.policy_file));

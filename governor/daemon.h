@@ -94,6 +94,7 @@ class Daemon {
          EventLog* log);
   absl::Status StartRooms();
   absl::StatusOr<core::Policy> LoadPolicy() const;
+  bool Enforces() const;  // any rule; otherwise nothing is written, not even to try it
 
   // Waiting.
   void WaitForInotify();
@@ -111,7 +112,7 @@ class Daemon {
   void Dispatch(const core::Decisions& decisions);
   void ApplyWire(const core::SetWire& wire);
   void ApplyPressureAlarm(const core::SetPressureAlarm& alarm);
-  void StartReclaimer();
+  void ExamineLevers();
   void StartReclaim(const core::Reclaim& request);
   void StartFreezer();
   void ApplyFreeze(const core::SetFreeze& freeze);

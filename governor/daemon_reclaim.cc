@@ -8,15 +8,18 @@
 
 namespace memgov {
 
-void Daemon::StartReclaimer() {
-  const kernel::ReclaimAbilities abilities = kernel::ProbeReclaim(layout_);
+// Trying the levers writes to one of the kernel's knobs, though it changes nothing: not while all rules
+// observe.
+void Daemon::ExamineLevers() {
+  const kernel::ReclaimAbilities abilities =
+      Enforces() ? kernel::ProbeReclaim(layout_) : kernel::LookAtReclaim(layout_);
   engine_.SetKernelLevers({.page_out = abilities.page_out.ok(), .reclaim = abilities.reclaim.ok()});
   if (!abilities.page_out.ok() && !abilities.reclaim.ok()) {
     log_->Warn(EventLine(clock_.Now(), "degraded"),
                "lazily freed memory of programs without a client is left to the kernel: " +
                    TextOf(abilities.page_out));
   }
-  if (!options_.observe) reclaimer_ = std::make_unique<kernel::Reclaimer>(layout_, io_);
+  if (!options_.observe && reclaimer_ == nullptr) reclaimer_ = std::make_unique<kernel::Reclaimer>(layout_, io_);
 }
 
 void Daemon::StartReclaim(const core::Reclaim& request) {

@@ -30,9 +30,8 @@ kernel::ProbeRequest ProbeRequestOf(const DaemonOptions& options, bool try_out) 
 }
 
 void Daemon::ExamineNode() {
-  const bool observes = options_.observe || options_.policy_file.empty();
   status_.pid = ::getpid();
-  const kernel::NodeFacts facts = kernel::ProbeNode(ProbeRequestOf(options_, !observes));
+  const kernel::NodeFacts facts = kernel::ProbeNode(ProbeRequestOf(options_, Enforces()));
   sees_all_pids_ = facts.first_pid_namespace;
   status_.checks = Examine(facts);
   for (const Check& check : status_.checks) {

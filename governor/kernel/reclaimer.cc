@@ -13,6 +13,8 @@
 
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -71,17 +73,27 @@ int TryPageOutOfChild() {
   return error;
 }
 
+// What has no try of its own, or is not to be tried.
+absl::Status NeedsCapability(unsigned capability, std::string_view name) {
+  if (HasEffectiveCapability(capability)) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat("without ", std::string(name),
+                   " the memory of processes of other users can neither be read nor advised"));
+}
+
+absl::Status WithoutPageOut(int error) {
+  return absl::ErrnoToStatus(error,
+                             "process_madvise(MADV_PAGEOUT) on ourselves; Linux 5.10 and newer with "
+                             "CONFIG_ADVISE_SYSCALLS has it, if no seccomp profile forbids it");
+}
+
 absl::Status ProbePageOut() {
   const auto length = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   void* const page = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return absl::ErrnoToStatus(errno, "mapping a page");
   const int own = TryPageOut(::getpid(), page, length);
   ::munmap(page, length);
-  if (own != 0) {
-    return absl::ErrnoToStatus(own,
-                               "process_madvise(MADV_PAGEOUT) on ourselves; Linux 5.10 and newer with "
-                               "CONFIG_ADVISE_SYSCALLS has it, if no seccomp profile forbids it");
-  }
+  if (own != 0) return WithoutPageOut(own);
   const int other = TryPageOutOfChild();
   if (other != 0) {
     return absl::ErrnoToStatus(other,
@@ -89,22 +101,35 @@ absl::Status ProbePageOut() {
                                "the host, not in a user namespace");
   }
   // A child of ours does not show it: reading processes of other users.
-  if (!HasEffectiveCapability(CAP_SYS_PTRACE)) {
-    return absl::PermissionDeniedError(
-        "without CAP_SYS_PTRACE the memory of processes of other users can neither be read nor advised");
-  }
-  return absl::OkStatus();
+  return NeedsCapability(CAP_SYS_PTRACE, "CAP_SYS_PTRACE");
+}
+
+absl::Status LookAtPageOut() {
+  if (const int own = TryPageOut(::getpid(), nullptr, 0); own != 0) return WithoutPageOut(own);
+  absl::Status status = NeedsCapability(CAP_SYS_NICE, "CAP_SYS_NICE");
+  status.Update(NeedsCapability(CAP_SYS_PTRACE, "CAP_SYS_PTRACE"));
+  return status;
+}
+
+absl::Status NoReclaimOnV1() {
+  return absl::UnimplementedError("cgroup v1 has no memory.reclaim; boot with cgroup v2 for it");
+}
+
+absl::Status NoReclaimFile() {
+  return absl::UnimplementedError("no memory.reclaim; Linux 5.19 and newer has it");
 }
 
 absl::Status ProbeMemoryReclaim(const CgroupLayout& layout) {
-  if (layout.memory_version == MemoryVersion::kV1) {
-    return absl::UnimplementedError("cgroup v1 has no memory.reclaim; boot with cgroup v2 for it");
-  }
+  if (layout.memory_version == MemoryVersion::kV1) return NoReclaimOnV1();
   absl::Status status = WriteReclaim(layout, "", 0, false);
-  if (absl::IsNotFound(status)) {
-    return absl::UnimplementedError("no memory.reclaim; Linux 5.19 and newer has it");
-  }
-  return status;
+  return absl::IsNotFound(status) ? NoReclaimFile() : status;
+}
+
+absl::Status LookAtMemoryReclaim(const CgroupLayout& layout) {
+  if (layout.memory_version == MemoryVersion::kV1) return NoReclaimOnV1();
+  const std::string file = layout.memory_mount + "/memory.reclaim";
+  if (::access(file.c_str(), W_OK) == 0) return absl::OkStatus();
+  return errno == ENOENT ? NoReclaimFile() : absl::ErrnoToStatus(errno, "looking at " + file);
 }
 
 }  // namespace
@@ -133,6 +158,10 @@ void Reclaimer::Start(ReclaimOrder order, Done done) {
       done(std::move(result));
     });
   });
+}
+
+ReclaimAbilities LookAtReclaim(const CgroupLayout& layout) {
+  return {.page_out = LookAtPageOut(), .reclaim = LookAtMemoryReclaim(layout)};
 }
 
 ReclaimAbilities ProbeReclaim(const CgroupLayout& layout) {

@@ -69,6 +69,9 @@ struct ReclaimAbilities {
   bool swappiness_argument = false;  // it takes "swappiness=" (Linux 6.11)
 };
 
+// What can be told without trying: nothing is written, and nothing advised. For observe mode.
+ReclaimAbilities LookAtReclaim(const CgroupLayout& layout);
+
 // Tries it on ourselves, on a child that only waits, and by asking to reclaim 0 bytes: touches nobody else.
 // Any thread; forks for a moment.
 ReclaimAbilities ProbeReclaim(const CgroupLayout& layout);

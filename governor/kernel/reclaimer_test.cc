@@ -108,5 +108,25 @@ TEST(ProbeReclaimTest, TellsWhatThisMachineOffers) {
   }
 }
 
+TEST(LookAtReclaimTest, WritesNothing) {
+  FakeHierarchy fake(MemoryVersion::kV2);
+  EXPECT_TRUE(absl::IsUnimplemented(LookAtReclaim(fake.layout()).reclaim));
+  const std::string knob = fake.Directory("/memory.reclaim");
+  WriteFile(knob, "as it was");
+  EXPECT_TRUE(LookAtReclaim(fake.layout()).reclaim.ok());
+  EXPECT_EQ(ReadFile(knob), "as it was");
+  EXPECT_TRUE(ProbeReclaim(fake.layout()).reclaim.ok());
+  EXPECT_NE(ReadFile(knob), "as it was") << "which trying does";
+}
+
+TEST(LookAtReclaimTest, SeesWhatTryingShows) {
+  const RealHierarchy real = FindRealHierarchy();
+  if (!real.layout.has_value()) GTEST_SKIP() << real.why_not;
+  const ReclaimAbilities seen = LookAtReclaim(*real.layout);
+  const ReclaimAbilities tried = ProbeReclaim(*real.layout);
+  EXPECT_EQ(seen.page_out.ok(), tried.page_out.ok()) << seen.page_out << "; " << tried.page_out;
+  EXPECT_EQ(seen.reclaim.ok(), tried.reclaim.ok()) << seen.reclaim << "; " << tried.reclaim;
+}
+
 }  // namespace
 }  // namespace memgov::kernel
