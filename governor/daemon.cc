@@ -29,6 +29,13 @@ constexpr kernel::PressureTrigger kStallTrigger{.kind = kernel::PressureTrigger:
                                                 .window = std::chrono::milliseconds(500)};
 // A tick may ask for fresh readings and be run again; a cgroup that cannot be read must not make it endless.
 constexpr int kMostRounds = 3;
+constexpr char kNoWire[] =
+    "no usage alarm in some cgroups: a burst between two samples is seen late; it is tried again every "
+    "minute "
+    "at least";
+constexpr char kNoOomAlarm[] =
+    "no OOM alarm in some cgroups: a kill is not counted if its cgroup is removed at once; it is tried again "
+    "every minute at least";
 constexpr std::size_t kShareOfOomAlarms = 8;  // of the files that may be open, one part
 
 std::size_t MostOomAlarms() {
@@ -45,11 +52,13 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
       guard_(std::move(guard)),
       log_(log),
       tree_(layout_, options_.roots),
-      alarms_(io_, layout_,
-              [this](core::CgroupId id) {
-                read_now_.insert(id);
-                Tick();
-              }),
+      alarms_(
+          io_, layout_,
+          [this](core::CgroupId id) {
+            read_now_.insert(id);
+            Tick();
+          },
+          [this](bool failing) { SetDegraded(kNoWire, failing); }),
       kernel_log_(
           io_, {.on_kill = [this](core::KilledProcess victim) { OnKernelKill(std::move(victim)); },
                 .on_overrun =
@@ -57,8 +66,9 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                       SayDegraded(
                           "the kernel's log was overwritten before it was read: a victim may not be named");
                     }}),
-      oom_alarms_(io_, layout_, MostOomAlarms(),
-                  [this](core::CgroupId id, bool first) { OnOomLook(id, first); }),
+      oom_alarms_(
+          io_, layout_, MostOomAlarms(), [this](core::CgroupId id, bool first) { OnOomLook(id, first); },
+          [this](bool failing) { SetDegraded(kNoOomAlarm, failing); }),
       pressure_(io_, layout_,
                 {.on_stall =
                      [this](core::CgroupId id) {
@@ -302,9 +312,11 @@ void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
   }
   last_scan_ = now;
   next_scan_ = next_whole_scan_;
-  for (const std::string& what : tree_.degraded()) {
-    SayDegraded(what);
+  const std::vector<std::string> present = tree_.degraded();
+  for (const std::string& what : std::exchange(tree_degraded_, {present.begin(), present.end()})) {
+    if (!tree_degraded_.contains(what)) SetDegraded(what, false);
   }
+  for (const std::string& what : present) SetDegraded(what, true);
 }
 
 void Daemon::Dispatch(const core::Decisions& decisions) {

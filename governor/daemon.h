@@ -134,7 +134,9 @@ class Daemon {
   std::vector<core::ProcessSize> ProcessesFor(const core::KillReport& report) const;
   std::string PlaceOf(const core::KilledProcess& victim) const;
   void ExamineNode();
-  void SayDegraded(const std::string& what);  // once each
+  // Logged the first time each; status.json shows what is so at present.
+  void SetDegraded(const std::string& what, bool is);
+  void SayDegraded(const std::string& what) { SetDegraded(what, true); }
   void WriteStatusFile();
 
   // Clients, on the control thread.
@@ -193,7 +195,9 @@ class Daemon {
   core::Instant last_scan_;
   core::Instant next_scan_;
   core::Instant next_whole_scan_;
-  std::set<std::string> degraded_;  // said once each
+  std::set<std::string> degraded_;       // at present
+  std::set<std::string> said_;           // of degraded_, once each
+  std::set<std::string> tree_degraded_;  // as of the last scan
   DaemonStatus status_;
   std::set<core::CgroupId> read_whole_;       // where a kill may have been counted
   std::deque<KeptProcesses> kept_processes_;  // newest last

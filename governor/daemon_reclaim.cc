@@ -19,7 +19,8 @@ void Daemon::ExamineLevers() {
                "lazily freed memory of programs without a client is left to the kernel: " +
                    TextOf(abilities.page_out));
   }
-  if (!options_.observe && reclaimer_ == nullptr) reclaimer_ = std::make_unique<kernel::Reclaimer>(layout_, io_);
+  if (!options_.observe && reclaimer_ == nullptr)
+    reclaimer_ = std::make_unique<kernel::Reclaimer>(layout_, io_);
 }
 
 void Daemon::StartReclaim(const core::Reclaim& request) {

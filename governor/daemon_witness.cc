@@ -47,16 +47,24 @@ void Daemon::ExamineNode() {
   WriteStatusFile();
 }
 
-void Daemon::SayDegraded(const std::string& what) {
-  if (!degraded_.insert(what).second) return;
-  log_->Warn(EventLine(clock_.Now(), "degraded"), what);
+void Daemon::SetDegraded(const std::string& what, bool is) {
+  if (is == degraded_.contains(what)) return;
+  if (is) {
+    degraded_.insert(what);
+    if (said_.insert(what).second) log_->Warn(EventLine(clock_.Now(), "degraded"), what);
+  } else {
+    degraded_.erase(what);
+    if (said_.insert("mended: " + what).second) {
+      log_->Write(EventLine(clock_.Now(), "mended"), "no longer so: " + what);
+    }
+  }
   WriteStatusFile();
 }
 
 void Daemon::WriteStatusFile() {
   status_.degraded.assign(degraded_.begin(), degraded_.end());
   const absl::Status status = WriteStatus(options_.state_dir, status_);
-  if (!status.ok() && degraded_.insert(TextOf(status)).second) {
+  if (!status.ok() && said_.insert(TextOf(status)).second) {
     log_->Warn(EventLine(clock_.Now(), "degraded"), TextOf(status));
   }
 }
@@ -94,9 +102,7 @@ std::string Daemon::PlaceOf(const core::KilledProcess& victim) const {
 void Daemon::WatchForKills(const core::Snapshot& snapshot) {
   if (layout_.memory_version != kernel::MemoryVersion::kV1) return;
   for (const core::CgroupAppeared& cgroup : snapshot.appeared) {
-    const absl::Status armed = oom_alarms_.Arm(cgroup.id, cgroup.path);
-    if (armed.ok() || absl::IsNotFound(armed)) continue;
-    SayDegraded("no OOM alarm in some cgroups: a kill is not counted if its cgroup is removed at once");
+    oom_alarms_.Arm(cgroup.id, cgroup.path).IgnoreError();  // tried again, and said, by itself
   }
 }
 

@@ -67,7 +67,7 @@ bool Consume(MemoryVersion version, int fd) {
 }
 
 // v1: an eventfd that counts crossings of `at`, and whether usage is beyond it already. On the worker.
-absl::StatusOr<UniqueFd> Register(const std::string& directory, core::Bytes at, bool* crossed) {
+absl::StatusOr<UniqueFd> RegisterEvent(const std::string& directory, core::Bytes at, bool* crossed) {
   UniqueFd event(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!event) return absl::ErrnoToStatus(errno, "making an eventfd");
   const std::string usage_path = directory + "/memory.usage_in_bytes";
@@ -87,8 +87,13 @@ absl::StatusOr<UniqueFd> Register(const std::string& directory, core::Bytes at, 
 }  // namespace
 
 Alarms::Alarms(boost::asio::io_context& io, const CgroupLayout& layout,
-               std::function<void(core::CgroupId)> on_alarm)
-    : io_(io), layout_(layout), on_alarm_(std::move(on_alarm)) {
+               std::function<void(core::CgroupId)> on_alarm, std::function<void(bool)> on_failing,
+               RetryPace pace)
+    : io_(io),
+      layout_(layout),
+      on_alarm_(std::move(on_alarm)),
+      retries_(
+          io, pace, [this](core::CgroupId id) { TryAgain(id); }, std::move(on_failing)) {
   if (layout_.memory_version == MemoryVersion::kV1) {
     registrar_ = std::make_unique<boost::asio::thread_pool>(1);
   }
@@ -115,22 +120,41 @@ void Alarms::Arm(core::CgroupId id, const std::string& path, core::Bytes at, Don
   Overtake(id);
   const auto known = wires_.find(id);
   if (known != wires_.end() && (!v1 || known->second->at == at)) {
+    Settle(id, absl::OkStatus());
     return answer(std::move(done), absl::OkStatus());
   }
-  if (!v1) {
-    auto opened = OpenV2(id, path);
-    if (opened.ok()) {
-      wires_[id] = *opened;
-      Wait(*opened);
-    }
-    return answer(std::move(done), opened.status());
+  wishes_[id] = {.path = path, .at = at};
+  if (v1) return Register(id, path, at, std::move(done));
+  auto opened = OpenV2(id, path);
+  if (opened.ok()) {
+    wires_[id] = *opened;
+    Wait(*opened);
   }
+  Settle(id, opened.status());
+  answer(std::move(done), opened.status());
+}
+
+// Whether it is to be tried again.
+void Alarms::Settle(core::CgroupId id, const absl::Status& status) {
+  if (!status.ok() && !absl::IsNotFound(status)) return retries_.Failed(id);
+  wishes_.erase(id);
+  retries_.Settled(id);
+}
+
+void Alarms::TryAgain(core::CgroupId id) {
+  const auto wish = wishes_.find(id);
+  if (wish == wishes_.end() || requests_.contains(id)) return;  // a younger request is under way
+  const Wish copy = wish->second;
+  Arm(id, copy.path, copy.at, [](const absl::Status&) {});
+}
+
+void Alarms::Register(core::CgroupId id, const std::string& path, core::Bytes at, Done done) {
   auto request = std::make_shared<Request>(this, id, at, std::move(done));
   requests_[id] = request;
   boost::asio::post(*registrar_, [&io = io_, request, directory = layout_.memory_mount + path, at] {
     if (request->overtaken) return;
     bool crossed = false;
-    auto fd = std::make_shared<absl::StatusOr<UniqueFd>>(Register(directory, at, &crossed));
+    auto fd = std::make_shared<absl::StatusOr<UniqueFd>>(RegisterEvent(directory, at, &crossed));
     boost::asio::post(io, [request, fd, crossed] {
       if (request->owner != nullptr) request->owner->Finish(request, std::move(*fd), crossed);
     });
@@ -145,10 +169,11 @@ void Alarms::Finish(const std::shared_ptr<Request>& request, absl::StatusOr<Uniq
   auto wire = fd.ok() ? NewWire(request->id, request->at, *std::move(fd))
                       : absl::StatusOr<std::shared_ptr<Wire>>(fd.status());
   if (wire.ok()) {
-    Disarm(request->id);
+    Drop(request->id);
     wires_[request->id] = *wire;
     Wait(*wire);
   }
+  Settle(request->id, wire.status());
   const Done done = std::move(request->done);
   done(wire.status());
   // Only a crossing rings. What crossed before the registration has to be looked for.
@@ -168,6 +193,12 @@ void Alarms::Overtake(core::CgroupId id) {
 
 void Alarms::Disarm(core::CgroupId id) {
   Overtake(id);
+  wishes_.erase(id);
+  retries_.Settled(id);
+  Drop(id);
+}
+
+void Alarms::Drop(core::CgroupId id) {
   const auto known = wires_.find(id);
   if (known == wires_.end()) return;
   Detach(*known->second);

@@ -23,6 +23,7 @@
 #include "governor/core/snapshot.h"
 #include "governor/core/units.h"
 #include "governor/kernel/mounts.h"
+#include "governor/kernel/retries.h"
 #include "governor/kernel/unique_fd.h"
 
 namespace memgov::kernel {
@@ -36,9 +37,11 @@ class Alarms {
   // wire must not own our loop. A crossing in between is not lost, it rings at the end.
   static constexpr core::Duration kQuiet = std::chrono::milliseconds(5);
 
-  // `on_alarm` is called from io.run(), never from within Arm or Disarm; it may call both.
+  // `on_alarm` is called from io.run(), never from within Arm or Disarm; it may call both. `on_failing`: some
+  // wire could not be set and is tried again (retries.h); with false, none is missing any more.
   Alarms(boost::asio::io_context& io, const CgroupLayout& layout,
-         std::function<void(core::CgroupId)> on_alarm);
+         std::function<void(core::CgroupId)> on_alarm, std::function<void(bool)> on_failing = {},
+         RetryPace pace = {});
   ~Alarms();
   Alarms(const Alarms&) = delete;
   Alarms& operator=(const Alarms&) = delete;
@@ -47,7 +50,8 @@ class Alarms {
   // the wire moves. Usage already at or above the wire rings at once. v2 ignores `at`: see the head.
   // `done` is called from io.run(): OK when the wire stands; NotFound when the cgroup is gone,
   // ResourceExhausted without descriptors, InvalidArgument for at <= 0 (the previous wire, if any, is then
-  // still there); Cancelled when a later Arm or Disarm of the same cgroup overtook it.
+  // still there); Cancelled when a later Arm or Disarm of the same cgroup overtook it. What failed for
+  // another reason than that is tried again until it stands or is disarmed, without further answers.
   void Arm(core::CgroupId id, const std::string& path, core::Bytes at, Done done);
 
   // Forgets the wire. Unknown ids are ignored. To be called when a cgroup has vanished, too: not every kernel
@@ -60,7 +64,11 @@ class Alarms {
   struct Wire;
   struct Request;
 
+  void Register(core::CgroupId id, const std::string& path, core::Bytes at, Done done);
+  void TryAgain(core::CgroupId id);
+  void Settle(core::CgroupId id, const absl::Status& status);
   void Finish(const std::shared_ptr<Request>& request, absl::StatusOr<UniqueFd> fd, bool crossed);
+  void Drop(core::CgroupId id);
   void Overtake(core::CgroupId id);
   absl::StatusOr<std::shared_ptr<Wire>> OpenV2(core::CgroupId id, const std::string& path);
   absl::StatusOr<std::shared_ptr<Wire>> NewWire(core::CgroupId id, core::Bytes at, UniqueFd fd);
@@ -73,7 +81,13 @@ class Alarms {
   const std::function<void(core::CgroupId)> on_alarm_;
   absl::flat_hash_map<core::CgroupId, std::shared_ptr<Wire>> wires_;
   absl::flat_hash_map<core::CgroupId, std::shared_ptr<Request>> requests_;  // the last of each cgroup
-  std::unique_ptr<boost::asio::thread_pool> registrar_;                     // v1; one thread
+  struct Wish {
+    std::string path;
+    core::Bytes at = 0;
+  };
+  absl::flat_hash_map<core::CgroupId, Wish> wishes_;  // of what was armed and may have to be tried again
+  Retries retries_;
+  std::unique_ptr<boost::asio::thread_pool> registrar_;  // v1; one thread
 };
 
 }  // namespace memgov::kernel

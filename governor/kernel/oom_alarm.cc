@@ -35,14 +35,33 @@ absl::Status OpenError(const std::string& path) {
 }  // namespace
 
 OomAlarms::OomAlarms(boost::asio::io_context& io, const CgroupLayout& layout, std::size_t most,
-                     std::function<void(core::CgroupId, bool)> on_look)
-    : io_(io), layout_(layout), most_(most), on_look_(std::move(on_look)) {}
+                     std::function<void(core::CgroupId, bool)> on_look, std::function<void(bool)> on_failing,
+                     RetryPace pace)
+    : io_(io),
+      layout_(layout),
+      most_(most),
+      on_look_(std::move(on_look)),
+      retries_(
+          io, pace, [this](core::CgroupId id) { Arm(id, std::string(wishes_[id])).IgnoreError(); },
+          std::move(on_failing)) {}
 
 OomAlarms::~OomAlarms() {
   for (auto& [id, bell] : bells_) Detach(*bell);
 }
 
 absl::Status OomAlarms::Arm(core::CgroupId id, const std::string& path) {
+  absl::Status status = Try(id, path);
+  if (status.ok() || absl::IsNotFound(status) || absl::IsUnimplemented(status)) {
+    wishes_.erase(id);
+    retries_.Settled(id);
+  } else {
+    wishes_[id] = path;
+    retries_.Failed(id);
+  }
+  return status;
+}
+
+absl::Status OomAlarms::Try(core::CgroupId id, const std::string& path) {
   if (layout_.memory_version != MemoryVersion::kV1)
     return absl::UnimplementedError("only v1 loses its counts");
   if (bells_.contains(id)) return absl::OkStatus();
@@ -72,6 +91,8 @@ absl::Status OomAlarms::Arm(core::CgroupId id, const std::string& path) {
 }
 
 void OomAlarms::Disarm(core::CgroupId id) {
+  wishes_.erase(id);
+  retries_.Settled(id);
   const auto known = bells_.find(id);
   if (known == bells_.end()) return;
   Detach(*known->second);

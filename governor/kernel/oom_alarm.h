@@ -20,6 +20,7 @@
 #include "governor/core/snapshot.h"
 #include "governor/core/units.h"
 #include "governor/kernel/mounts.h"
+#include "governor/kernel/retries.h"
 
 namespace memgov::kernel {
 
@@ -35,15 +36,18 @@ class OomAlarms {
 
   // `on_look(id, first)`: the cgroup's kills may have changed; `first` is the ring itself, when the victim
   // mostly still lives. Called from io.run(), never from within Arm or Disarm; it may call both. At most
-  // `most` alarms.
+  // `most` alarms. `on_failing`: some could not be armed and are tried again (retries.h); with false, none is
+  // missing any more.
   OomAlarms(boost::asio::io_context& io, const CgroupLayout& layout, std::size_t most,
-            std::function<void(core::CgroupId, bool first)> on_look);
+            std::function<void(core::CgroupId, bool first)> on_look,
+            std::function<void(bool)> on_failing = {}, RetryPace pace = {});
   ~OomAlarms();
   OomAlarms(const OomAlarms&) = delete;
   OomAlarms& operator=(const OomAlarms&) = delete;
 
   // Unimplemented on v2 (memory.events keeps its counts above), NotFound when the cgroup is gone,
   // ResourceExhausted beyond `most` or without descriptors. Armed already: nothing happens.
+  // What failed for another reason than the first two is tried again until it is armed or disarmed.
   absl::Status Arm(core::CgroupId id, const std::string& path);
 
   // Unknown ids are ignored.
@@ -54,6 +58,7 @@ class OomAlarms {
  private:
   struct Bell;
 
+  absl::Status Try(core::CgroupId id, const std::string& path);
   static void Wait(const std::shared_ptr<Bell>& bell);
   static void Ring(const std::shared_ptr<Bell>& bell);
   static void LookLater(const std::shared_ptr<Bell>& bell, std::size_t look);
@@ -64,6 +69,8 @@ class OomAlarms {
   const std::size_t most_;
   const std::function<void(core::CgroupId, bool)> on_look_;
   absl::flat_hash_map<core::CgroupId, std::shared_ptr<Bell>> bells_;
+  absl::flat_hash_map<core::CgroupId, std::string> wishes_;  // paths of what is tried again
+  Retries retries_;
   std::size_t ringing_ = 0;
 };
 
