@@ -29,6 +29,10 @@ constexpr kernel::PressureTrigger kStallTrigger{.kind = kernel::PressureTrigger:
                                                 .window = std::chrono::milliseconds(500)};
 // A tick may ask for fresh readings and be run again; a cgroup that cannot be read must not make it endless.
 constexpr int kMostRounds = 3;
+constexpr char kNoKernelLog[] =
+    "the kernel's log can be read no longer: OOM kills are counted, but their victims are not named; it is "
+    "opened "
+    "again every minute at least, or at once by a restart of memgovd";
 constexpr char kNoWire[] =
     "no usage alarm in some cgroups: a burst between two samples is seen late; it is tried again every "
     "minute "
@@ -65,7 +69,17 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                     [this] {
                       SayDegraded(
                           "the kernel's log was overwritten before it was read: a victim may not be named");
+                    },
+                .on_end =
+                    [this](const absl::Status& why) {
+                      if (said_.insert(TextOf(why)).second) {
+                        log_->Warn(EventLine(clock_.Now(), "degraded"), TextOf(why));
+                      }
+                      kernel_log_retries_.Failed(core::kNodeId);
                     }}),
+      kernel_log_retries_(
+          io_, {}, [this](core::CgroupId) { FollowKernelLogAgain(); },
+          [this](bool failing) { SetDegraded(kNoKernelLog, failing); }),
       oom_alarms_(
           io_, layout_, MostOomAlarms(), [this](core::CgroupId id, bool first) { OnOomLook(id, first); },
           [this](bool failing) { SetDegraded(kNoOomAlarm, failing); }),
@@ -75,8 +89,9 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                        read_now_.insert(id);
                        Wake();
                      },
-                 .on_degraded = [this](const std::string& what) { SayDegraded(what); }}),
-      engine_(core::Policy{}) {}
+                 .on_degraded = [this](const std::string& what) { SayUnlessChecked("psi triggers", what); }}),
+      engine_(core::Policy{}),
+      scan_pace_(kScanAgain) {}
 
 Daemon::~Daemon() = default;
 
@@ -305,10 +320,14 @@ void Daemon::ForgetVanished(const core::Snapshot& snapshot) {
 void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
   if (now >= next_whole_scan_) {
     tree_.Scan(snapshot);
-    next_whole_scan_ = now + (tree_.hears_all() ? kScanEvery : kScanEveryWithoutInotify);
+    next_whole_scan_ =
+        now + scan_pace_.After(tree_.incomplete(), tree_.hears_all() ? kScanEvery : kScanEveryWithoutInotify);
     ForgetSilentOwners(now);
   } else {
     tree_.ScanSuspects(snapshot);
+    if (tree_.incomplete() && !scan_pace_.hurries()) {
+      next_whole_scan_ = std::min(next_whole_scan_, now + kScanAgain);
+    }
   }
   last_scan_ = now;
   next_scan_ = next_whole_scan_;

@@ -17,6 +17,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,6 +38,8 @@
 #include "governor/kernel/probe.h"
 #include "governor/kernel/process_table.h"
 #include "governor/kernel/reclaimer.h"
+#include "governor/kernel/retries.h"
+#include "governor/kernel/scan_pace.h"
 #include "governor/session/server.h"
 #include "governor/status_file.h"
 
@@ -66,6 +69,9 @@ class Daemon {
   // Serves until SIGTERM or SIGINT. OK: everything that is ours has been restored then. SIGHUP reads the
   // policy again and keeps the old one if the file is bad.
   absl::Status Run();
+
+  // Something that is wanting since the start; said unless the check of that name (doctor.h) says it already.
+  void SayUnlessChecked(const std::string& check, const std::string& what);
 
  private:
   // A client's process, between accept and detach.
@@ -127,6 +133,7 @@ class Daemon {
 
   // The kernel's witness, daemon_witness.cc.
   void FollowKernelLog();
+  void FollowKernelLogAgain();
   void OnKernelKill(core::KilledProcess victim);
   void WatchForKills(const core::Snapshot& snapshot);
   void OnOomLook(core::CgroupId id, bool first);
@@ -171,6 +178,7 @@ class Daemon {
   kernel::CgroupTree tree_;
   kernel::Alarms alarms_;
   kernel::KernelLog kernel_log_;
+  kernel::Retries kernel_log_retries_;  // of one thing, under the node's id
   kernel::OomAlarms oom_alarms_;
   kernel::PressureTriggers pressure_;
   std::unique_ptr<kernel::BrakeKnob> brake_;      // v2, outside of observe mode
@@ -195,9 +203,11 @@ class Daemon {
   core::Instant last_scan_;
   core::Instant next_scan_;
   core::Instant next_whole_scan_;
-  std::set<std::string> degraded_;       // at present
-  std::set<std::string> said_;           // of degraded_, once each
-  std::set<std::string> tree_degraded_;  // as of the last scan
+  kernel::ScanPace scan_pace_;
+  std::set<std::string> degraded_;                           // at present
+  std::set<std::string> said_;                               // of degraded_, once each
+  std::vector<std::pair<std::string, std::string>> unsaid_;  // checks and words, until the node is examined
+  std::set<std::string> tree_degraded_;                      // as of the last scan
   DaemonStatus status_;
   std::set<core::CgroupId> read_whole_;       // where a kill may have been counted
   std::deque<KeptProcesses> kept_processes_;  // newest last

@@ -45,6 +45,18 @@ void Daemon::ExamineNode() {
                            check.remedy.empty() ? "" : "; to get it: " + check.remedy));
   }
   WriteStatusFile();
+  for (const auto& [check, what] : std::exchange(unsaid_, {})) SayUnlessChecked(check, what);
+}
+
+void Daemon::SayUnlessChecked(const std::string& check, const std::string& what) {
+  if (status_.checks.empty()) {
+    unsaid_.emplace_back(check, what);
+    return;
+  }
+  const auto says_it = [&check](const Check& other) {
+    return other.name == check && other.state != CheckState::kOk;
+  };
+  if (std::none_of(status_.checks.begin(), status_.checks.end(), says_it)) SayDegraded(what);
 }
 
 void Daemon::SetDegraded(const std::string& what, bool is) {
@@ -72,7 +84,16 @@ void Daemon::WriteStatusFile() {
 void Daemon::FollowKernelLog() {
   const absl::Status status = kernel_log_.Open();
   if (status.ok()) return;
-  SayDegraded(fmt::format("{}: OOM kills are counted, but their victims are not named", TextOf(status)));
+  SayUnlessChecked("/dev/kmsg",
+                   fmt::format("{}: OOM kills are counted, but their victims are not named", TextOf(status)));
+}
+
+void Daemon::FollowKernelLogAgain() {
+  if (kernel_log_.Open().ok()) {
+    kernel_log_retries_.Settled(core::kNodeId);
+  } else {
+    kernel_log_retries_.Failed(core::kNodeId);
+  }
 }
 
 void Daemon::OnKernelKill(core::KilledProcess victim) {

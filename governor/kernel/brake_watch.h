@@ -7,10 +7,8 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <functional>
-#include <optional>
+#include <memory>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -26,9 +24,10 @@ class BrakeWatch {
   // After events the next are taken after this, all at once: who writes in a loop must not own ours.
   static constexpr core::Duration kQuiet = std::chrono::milliseconds(5);
 
-  // `on_written` is called from io.run().
+  // `on_written` is called from io.run(); it may end us.
   BrakeWatch(boost::asio::io_context& io, const CgroupLayout& layout,
              std::function<void(core::CgroupId)> on_written);
+  ~BrakeWatch();
   BrakeWatch(const BrakeWatch&) = delete;
   BrakeWatch& operator=(const BrakeWatch&) = delete;
 
@@ -37,18 +36,13 @@ class BrakeWatch {
   // A removed cgroup is forgotten by Unwatch alone: most kernels do not tell.
   void Unwatch(core::CgroupId id);
 
-  std::size_t size() const { return watches_.size(); }
-
  private:
-  void Wait();
-  void Read();
+  struct State;
+  static void Wait(const std::shared_ptr<State>& state);
+  static void Read(const std::shared_ptr<State>& state);
 
   const CgroupLayout layout_;
-  const std::function<void(core::CgroupId)> on_written_;
-  std::optional<boost::asio::posix::stream_descriptor> inotify_;
-  boost::asio::steady_timer quiet_;
-  absl::flat_hash_map<core::CgroupId, int> watches_;
-  absl::flat_hash_map<int, core::CgroupId> ids_;
+  std::shared_ptr<State> state_;  // null: no inotify
 };
 
 }  // namespace memgov::kernel

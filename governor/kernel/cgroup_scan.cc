@@ -49,11 +49,7 @@ void CgroupTree::Scan(core::Snapshot* out) {
   for (const auto& [watch, names] : old_anchors) {
     if (!anchors_.contains(watch)) ::inotify_rm_watch(inotify_.get(), watch);
   }
-  if (incomplete_) {
-    all_suspect_ = true;
-  } else {
-    CondemnUnvisited();
-  }
+  if (!incomplete_) CondemnUnvisited();
   HandOverCondemned(out);
 }
 
@@ -61,15 +57,13 @@ void CgroupTree::ScanSuspects(core::Snapshot* out) {
   // Each suspect costs a look at all that is known.
   if (all_suspect_ || suspects_.size() > kMostSuspects) return Scan(out);
   ++scan_;
-  incomplete_ = false;
   for (const CgroupId id : std::exchange(suspects_, {})) {
     const Entry* parent = Find(id);
     if (parent == nullptr && id != core::kNodeId) continue;  // went with a suspect above it
     ScanChildren(parent == nullptr ? std::string() : parent->path, id, out);
-    if (incomplete_) all_suspect_ = true;
   }
   HandOverCondemned(out);
-  if (all_suspect_ && !incomplete_) Scan(out);
+  if (all_suspect_) Scan(out);
 }
 
 // Compares the children of one directory with what is known; only newcomers are walked.

@@ -105,6 +105,9 @@ class CgroupTree {
   News ReadInotify();
   // True when inotify or a failed reading showed that the tree has changed; cleared by both scans.
   bool rescan_needed() const { return all_suspect_ || !suspects_.empty(); }
+  // Whether a directory could not be listed since the last whole scan began: that will have to be done again,
+  // but not at once for ever (scan_pace.h).
+  bool incomplete() const { return incomplete_; }
   // Whether every change of the tree is told by inotify. If not, scan often.
   bool hears_all() const { return inotify_.get() >= 0 && !watches_ran_out_; }
 

@@ -233,7 +233,9 @@ struct KernelLog::State {
 KernelLog::KernelLog(boost::asio::io_context& io, Callbacks callbacks)
     : io_(io), callbacks_(std::move(callbacks)) {}
 
-KernelLog::~KernelLog() {
+KernelLog::~KernelLog() { Detach(); }
+
+void KernelLog::Detach() {
   if (!state_) return;
   state_->owner = nullptr;
   boost::system::error_code ignored;
@@ -254,16 +256,24 @@ absl::Status KernelLog::Follow(UniqueFd fd) {
   state->descriptor.assign(fd.get(), error);
   if (error) return absl::ErrnoToStatus(error.value(), "following the kernel's log");
   fd.release();
+  Detach();
   state_ = std::move(state);
   Wait(state_);
   return absl::OkStatus();
 }
 
 void KernelLog::Wait(const std::shared_ptr<State>& state) {
-  state->descriptor.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                               [state](const boost::system::error_code& error) {
-                                 if (!error && state->owner != nullptr) Read(state);
-                               });
+  state->descriptor.async_wait(
+      boost::asio::posix::stream_descriptor::wait_read, [state](const boost::system::error_code& error) {
+        if (state->owner == nullptr) return;
+        if (!error) return Read(state);
+        End(state->callbacks, absl::UnavailableError("waiting for the kernel's log: " + error.message()));
+      });
+}
+
+// By value: what it calls may end the log, or follow another.
+void KernelLog::End(Callbacks callbacks, const absl::Status& why) {
+  if (callbacks.on_end) callbacks.on_end(why);
 }
 
 void KernelLog::Read(const std::shared_ptr<State>& state) {
@@ -274,9 +284,9 @@ void KernelLog::Read(const std::shared_ptr<State>& state) {
       state->callbacks.on_overrun();
     } else if (got < 0 && errno != EINTR && errno != EINVAL) {
       if (errno == EAGAIN) break;
-      return;  // not a log any more
+      return End(state->callbacks, absl::ErrnoToStatus(errno, "reading the kernel's log"));
     } else if (got == 0) {
-      return;
+      return End(state->callbacks, absl::UnavailableError("the kernel's log has ended"));
     } else if (got > 0) {
       const auto text = KernelText(std::string_view(buffer.data(), static_cast<std::size_t>(got)));
       if (!text) continue;

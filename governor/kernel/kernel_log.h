@@ -80,6 +80,8 @@ class KernelLog {
     std::function<void(core::KilledProcess)> on_kill;  // without `at`
     // The log was overwritten before we read it: kills in it are not named.
     std::function<void()> on_overrun;
+    // The log tells nothing any more, for this reason; it may be opened again, also from within.
+    std::function<void(absl::Status)> on_end = {};
   };
 
   KernelLog(boost::asio::io_context& io, Callbacks callbacks);
@@ -87,8 +89,9 @@ class KernelLog {
   KernelLog(const KernelLog&) = delete;
   KernelLog& operator=(const KernelLog&) = delete;
 
-  // Follows the log from its present end. NotFound or PermissionDenied with what to do: a container needs the
-  // device /dev/kmsg, and CAP_SYSLOG where kernel.dmesg_restrict is 1.
+  // Follows the log from its present end, and no longer what was followed before. NotFound or
+  // PermissionDenied with what to do: a container needs the device /dev/kmsg, and CAP_SYSLOG where
+  // kernel.dmesg_restrict is 1.
   absl::Status Open(const std::string& path = "/dev/kmsg");
   // Follows a descriptor whose reads give one record each and do not block.
   absl::Status Follow(UniqueFd fd);
@@ -97,6 +100,8 @@ class KernelLog {
   struct State;
   static void Wait(const std::shared_ptr<State>& state);
   static void Read(const std::shared_ptr<State>& state);
+  static void End(Callbacks callbacks, const absl::Status& why);
+  void Detach();
 
   boost::asio::io_context& io_;
   const Callbacks callbacks_;

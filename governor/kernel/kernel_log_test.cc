@@ -232,9 +232,18 @@ class KernelLogTest : public testing::Test {
   UniqueFd write_;
   boost::asio::io_context io_;
   std::vector<core::KilledProcess> kills_;
+  std::vector<absl::Status> ends_;
+  UniqueFd next_;  // followed at the end
   KernelLog log_{io_,
                  {.on_kill = [this](core::KilledProcess kill) { kills_.push_back(std::move(kill)); },
-                  .on_overrun = [] {}}};
+                  .on_overrun = [] {},
+                  .on_end =
+                      [this](absl::Status why) {
+                        ends_.push_back(std::move(why));
+                        if (next_) {
+                          EXPECT_TRUE(log_.Follow(std::move(next_)).ok());
+                        }
+                      }}};
 };
 
 TEST_F(KernelLogTest, TellsOfEachKill) {
@@ -260,6 +269,26 @@ TEST_F(KernelLogTest, MayEndWhileItTells) {
   io_.restart();
   io_.run_for(std::chrono::milliseconds(20));
   EXPECT_EQ(told, 1);
+}
+
+TEST_F(KernelLogTest, SaysWhenItEndsAndMayBeFollowedAgain) {
+  int ends[2] = {-1, -1};
+  ASSERT_EQ(::pipe2(ends, O_DIRECT | O_NONBLOCK | O_CLOEXEC), 0);
+  next_.reset(ends[0]);
+  ASSERT_TRUE(log_.Follow(std::move(read_)).ok());
+  write_.reset(ends[1]);  // closes the first one's end
+  RunUntil([this] { return ends_.size() == 1; });
+  EXPECT_TRUE(absl::IsUnavailable(ends_[0])) << ends_[0];
+  Write("3,1,1,-;Memory cgroup out of memory: Killed process 7 (x) total-vm:1kB\n");
+  RunUntil([this] { return kills_.size() == 1; });
+  EXPECT_EQ(ends_.size(), 1U);
+}
+
+TEST_F(KernelLogTest, SaysWhyItCannotBeReadAnyMore) {
+  UniqueFd file(::open("/proc/self/maps", O_RDONLY | O_CLOEXEC));  // which cannot be waited for
+  ASSERT_TRUE(log_.Follow(std::move(file)).ok());
+  RunUntil([this] { return ends_.size() == 1; });
+  EXPECT_THAT(std::string(ends_[0].message()), testing::HasSubstr("waiting for the kernel's log"));
 }
 
 TEST_F(KernelLogTest, SaysWhyItCannotBeOpened) {
