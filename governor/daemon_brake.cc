@@ -49,12 +49,13 @@ void Daemon::OnGuardDied() {
                     : std::clamp<core::Duration>(2 * guard_wait_, kFirstGuardWait, kLongestGuardWait);
   log_->Warn(
       EventLine(now, "degraded"),
-      fmt::format("the guard has died: all brakes are let go, and none is set until another guard runs; "
-                  "starting one {}",
-                  guard_wait_ == core::Duration{}
-                      ? "now"
-                      : fmt::format("in {} s",
-                                    std::chrono::duration_cast<std::chrono::seconds>(guard_wait_).count())));
+      fmt::format(
+          "the guard has died: all brakes are let go and whoever is frozen is thawed, and nothing is braked "
+          "or frozen until another guard runs; starting one {}",
+          guard_wait_ == core::Duration{}
+              ? "now"
+              : fmt::format("in {} s",
+                            std::chrono::duration_cast<std::chrono::seconds>(guard_wait_).count())));
   if (guard_wait_ == core::Duration{}) return StartGuardAgain();
   StartGuardLater();
 }
@@ -70,14 +71,15 @@ void Daemon::StartGuardAgain() {
   const absl::Status status = guard_->Restart(options_.guard_command);
   if (status.ok()) {
     WaitForGuard();
-    log_->Write(EventLine(clock_.Now(), "guard_started").Add("pid", std::int64_t{guard_->pid()}),
-                fmt::format("another guard runs (pid {}); brakes may be set again", guard_->pid()));
+    log_->Write(
+        EventLine(clock_.Now(), "guard_started").Add("pid", std::int64_t{guard_->pid()}),
+        fmt::format("another guard runs (pid {}); brakes and freezes may be set again", guard_->pid()));
     return;
   }
   guard_wait_ = std::clamp<core::Duration>(2 * guard_wait_, kFirstGuardWait, kLongestGuardWait);
   log_->Warn(
       EventLine(clock_.Now(), "degraded"),
-      fmt::format("no guard can be started, so no brake is set; it is tried again in {} s: {}",
+      fmt::format("no guard can be started, so nothing is braked or frozen; it is tried again in {} s: {}",
                   std::chrono::duration_cast<std::chrono::seconds>(guard_wait_).count(), TextOf(status)));
   StartGuardLater();
 }

@@ -15,9 +15,9 @@ void Daemon::ExamineLevers() {
       Enforces() ? kernel::ProbeReclaim(layout_) : kernel::LookAtReclaim(layout_);
   engine_.SetKernelLevers({.page_out = abilities.page_out.ok(), .reclaim = abilities.reclaim.ok()});
   if (!abilities.page_out.ok() && !abilities.reclaim.ok()) {
-    log_->Warn(EventLine(clock_.Now(), "degraded"),
-               "lazily freed memory of programs without a client is left to the kernel: " +
-                   TextOf(abilities.page_out));
+    SayUnlessChecked("process_madvise",
+                     "lazily freed memory of programs without a client is left to the kernel: " +
+                         TextOf(abilities.page_out));
   }
   if (!options_.observe && reclaimer_ == nullptr)
     reclaimer_ = std::make_unique<kernel::Reclaimer>(layout_, io_);

@@ -120,9 +120,10 @@ int Run(const Flags& flags) {
   auto daemon = memgov::Daemon::Create(std::move(options), *std::move(layout), std::move(guard), &log);
   if (!daemon.ok()) return Fail(1, daemon.status());
   const absl::Status locked = memgov::kernel::LockMemory();
-  const memgov::core::Instant now = memgov::kernel::MonotonicClock().Now();
-  for (const absl::Status& status : {adjusted, files.status(), locked, restored}) {
-    if (!status.ok()) log.Warn(memgov::EventLine(now, "degraded"), memgov::TextOf(status));
+  const std::pair<const char*, absl::Status> troubles[] = {
+      {"SYS_RESOURCE", adjusted}, {"open files", files.status()}, {"locked memory", locked}, {"", restored}};
+  for (const auto& [check, status] : troubles) {
+    if (!status.ok()) (*daemon)->SayUnlessChecked(check, memgov::TextOf(status));
   }
   const absl::Status status = (*daemon)->Run();
   return status.ok() ? 0 : Fail(1, status);
