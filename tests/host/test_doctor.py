@@ -95,6 +95,16 @@ def test_a_running_daemon_is_named_and_says_the_same(stage):
     assert {check["check"] for check in status["checks"] if check["state"] != "ok"} == lacking.keys()
 
 
+def test_what_a_check_says_at_the_start_is_not_said_again(stage):
+    governor = stage.govern(ENFORCE)
+    checked = {event["what"] for event in governor.of("degraded") if "what" in event}
+    besides = [event["text"] for event in governor.of("degraded") if "what" not in event]
+    words = {"SYS_RESOURCE": "oom_score_adj", "open files": "RLIMIT_NOFILE", "locked memory": "mlock",
+             "/dev/kmsg": "kmsg", "process_madvise": "lazily freed", "psi triggers": "pressure"}
+    for name in checked & words.keys():
+        assert not [text for text in besides if words[name] in text], name
+
+
 def test_what_fails_while_it_runs_is_shown(stage):
     governor = stage.govern(OBSERVE)
     state = stage.directory / "state"
