@@ -201,8 +201,8 @@ TEST_F(FaultsTest, ManyThatCannotEstimateAreAskedFourAtATime) {
 TEST_F(FaultsTest, TicksAtTheSameInstantChangeNothing) {
   Tenant(a_, 390 * kMiB);
   node_.Tick();
-  EXPECT_EQ(testing::Serialised(node_.engine().Tick(node_.now(), {}, {})),
-            testing::Serialised(node_.engine().Tick(node_.now(), {}, {})));
+  EXPECT_EQ(Serialised(node_.engine().Tick(node_.now(), {}, {})),
+            Serialised(node_.engine().Tick(node_.now(), {}, {})));
 }
 
 TEST_F(FaultsTest, EventsOfUnknownClientsAndCgroupsAreHarmless) {

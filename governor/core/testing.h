@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
+#include "governor/core/serialised.h"
 
 namespace memgov::core::testing {
 
@@ -27,9 +29,6 @@ inline Policy Observing() { return PolicyOf(Rule{.name = "test", .mode = Mode::k
 inline constexpr Capabilities kReleases{.release = true, .release_in_chunks = true};
 inline constexpr Capabilities kReleasesAll{.release = true};
 inline constexpr Capabilities kCollects{.collect = true, .set_soft_limit = true};
-
-// Every field of every decision as text: equal texts are equal decisions.
-std::string Serialised(const Decisions& decisions);
 
 class Node {
  public:
@@ -82,6 +81,10 @@ class Node {
   Decisions Tick();
   Decisions Tick(const std::vector<CgroupId>& read);
 
+  // Sees every tick, those of read_now too.
+  using Observer = std::function<void(Instant, const Snapshot&, const std::vector<ClientEvent>&, const Decisions&)>;
+  void SetObserver(Observer observer) { observer_ = std::move(observer); }
+
   // "asked c1 release 270.0 MiB", "woke /pod", "brake_armed /pod 86.0 MiB", ...
   std::vector<std::string> Lines(const Decisions& decisions) const;
   // The same for some kinds of notes only.
@@ -105,6 +108,7 @@ class Node {
   CgroupSample SampleOf(CgroupId id, bool with_stat) const;
 
   Engine engine_;
+  Observer observer_;
   Instant now_ = At(seconds(0));
   std::map<CgroupId, Cgroup> cgroups_;
   std::map<CgroupId, CgroupSample> last_read_;

@@ -48,6 +48,14 @@ double Demand::Peak() const {
   return peak;
 }
 
+Demand Demand::WithOpening(double peak, double hold, double fall) const {
+  std::vector<Point> points{{0, peak}, {hold, peak}, {hold + fall, At(hold + fall)}};
+  for (const Point& point : points_) {
+    if (point.progress > hold + fall) points.push_back(point);
+  }
+  return Demand(std::move(points));
+}
+
 Demand Demand::Steady(double bytes) { return Demand({{0, bytes}}); }
 
 Demand Demand::Ramp(double from, double to, double begin, double seconds) {

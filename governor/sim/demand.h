@@ -31,6 +31,9 @@ class Demand {
   std::optional<double> NextBreak(double progress) const;
   double Peak() const;
 
+  // The same after a peak at the start, as of a service that loads and then frees what it loaded with.
+  Demand WithOpening(double peak, double hold, double fall) const;
+
   static Demand Steady(double bytes);
   static Demand Ramp(double from, double to, double begin, double seconds);
   // Bursts to `high` with the given growth, held and dropped, at random times.

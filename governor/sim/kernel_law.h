@@ -29,6 +29,7 @@ struct Range {
 // From a crossing to the wake-up of who waits for it.
 inline constexpr Range kWireDelay{0.00014, 0.0031};  // v1, eventfd on memory.usage_in_bytes
 inline constexpr Range kHighDelay{0.0003, 0.017};    // v2, memory.events beside memory.high
+inline constexpr Range kKnobDelay{0.0005, 0.002};    // inotify, after a write to memory.high or a limit
 inline constexpr Range kPressureDelay{0.117, 0.177};
 // v1 looks at its thresholds every 128 charges of a CPU: two CPUs' worth.
 inline constexpr double kWireGranularity = 2 * 128 * kPage;

@@ -11,6 +11,8 @@ using core::CgroupId;
 using core::kNodeId;
 
 constexpr double kLeastSlope = 1024;  // bytes per second; slower than that nothing is reached
+constexpr double kStartsWithin = 10;  // seconds
+constexpr Range kAttachDelay{0.05, 0.5};
 constexpr double kHorizon = 3600;     // seconds
 
 Bytes Pages(double bytes) { return static_cast<Bytes>(std::max(bytes, 0.0) / kPage) * Bytes{4096}; }
@@ -48,11 +50,14 @@ void Machine::Build() {
 }
 
 void Machine::Run() {
-  for (int i = 0; i < services(); ++i) Alter(i, [this](Process& process) { process.Begin(now_); });
   governor_.Start(*this);
   for (int i = 0; i < services(); ++i) {
-    if (scenario_.services[At(i)].manner == Manner::kNone) continue;
-    Put(now_ + Seconds(random_.Between(0, 1)), What::kAttach, i, clients_[At(i)].life);
+    if (!scenario_.starts_full) {
+      Put(now_ + Seconds(random_.Between(0, kStartsWithin)), What::kRestart, i);
+      continue;
+    }
+    Alter(i, [this](Process& process) { process.Begin(now_); });
+    AttachSoon(i);
   }
   for (std::size_t i = 0; i < scenario_.faults.size(); ++i) {
     Put(now_ + Seconds(scenario_.faults[i].at), What::kFault, static_cast<int>(i));
@@ -125,11 +130,9 @@ void Machine::Handle(const Event& event) {
       break;
     case What::kRestart:
       if (!Group(CgroupOf(event.index)).alive) break;
-      Say("restart " + scenario_.services[At(event.index)].name);
+      Say("start " + scenario_.services[At(event.index)].name);
       Alter(event.index, [this](Process& process) { process.Restart(now_); });
-      if (scenario_.services[At(event.index)].manner != Manner::kNone) {
-        Put(now_ + Seconds(random_.Between(0.05, 0.5)), What::kAttach, event.index, clients_[At(event.index)].life);
-      }
+      AttachSoon(event.index);
       break;
     case What::kReclaim:
       FinishReclaim(event.index);
@@ -138,6 +141,11 @@ void Machine::Handle(const Event& event) {
       OnFault(scenario_.faults[At(event.index)]);
       break;
   }
+}
+
+void Machine::AttachSoon(int service) {
+  if (scenario_.services[At(service)].manner == Manner::kNone) return;
+  Put(now_ + Seconds(Delay(kAttachDelay)), What::kAttach, service, clients_[At(service)].life);
 }
 
 void Machine::Redraw(int service) {

@@ -86,6 +86,8 @@ class Machine {
   core::CgroupAppeared Describe(core::CgroupId id) const;
   // For governors that know more than can be read.
   Process& Settled(int service);
+  // Whether it has a client that does what it is asked, and is attached now.
+  bool WouldGive(int service) const;
   int services() const { return static_cast<int>(processes_.size()); }
   core::CgroupId CgroupOf(int service) const {
     return core::CgroupId(static_cast<std::uint32_t>(scenario_.services[At(service)].cgroup) + 1);
@@ -101,7 +103,9 @@ class Machine {
   void SetWire(const core::SetWire& wire);
   void SetPressureAlarm(const core::SetPressureAlarm& alarm);
   void SetLimit(core::CgroupId id, std::optional<double> limit);
-  void Count(double asked) { tally_.asked += asked; }
+  // At once, for one that knew long before: so many bytes leave, at the price that asking in time would have had.
+  double TakeSpare(int service, double bytes);
+  void SetFixedLimit(int service, double bytes);
 
   void Say(const std::string& text) const {
     if (trace_) trace_(now_, text);
@@ -173,6 +177,7 @@ class Machine {
     double before = 0, asked = 0, left = 0;
     Instant began;
   };
+  void AttachSoon(int service);
   void Attach(int service);
   void Detach(int service);
   void Report(int service);

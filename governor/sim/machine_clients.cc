@@ -16,6 +16,7 @@ constexpr double kJobStep = 32 * kMiBf;  // given back so much at a time
 constexpr double kLie = 256 * kMiBf;
 constexpr double kFixedSeconds = 0.003;  // a request that finds nothing
 constexpr Range kSlowness{0.4, 3};
+constexpr auto kHeld = std::chrono::seconds(30);  // a soft limit that follows a collection
 constexpr double kDies = 0.3;  // the chance that a dying client's connection breaks at a request
 
 core::Capabilities CapabilitiesOf(const ServicePlan& plan) {
@@ -181,15 +182,16 @@ void Machine::Begin(int index) {
       ++tally_.collections;
       const double mark = kCollectFixed + process.live() / kGiBf * kMarkPerGiB;
       Alter(job.service, [&](Process& to) { to.Lose(mark * kGcShareOfCpus); });
-      job.left = process.retained();
+      job.left = std::max(process.retained() - process.live() / 20, 0.0);
       return Put(now_ + Seconds(mark), What::kJob, index);
     }
     case ActionKind::kShed:
-      job.left = std::min(job.asked, process.ShedableNow());
+      job.left = std::min(job.asked, process.cache());
       break;
     default:
       // One that cannot stop at a target, or cannot tell, gives all it has.
-      job.left = process.plan().in_chunks ? std::min(job.asked, process.ReleasableNow()) : process.ReleasableNow();
+      job.left = process.retained() / process.plan().worth;
+      if (process.plan().in_chunks) job.left = std::min(job.asked, job.left);
       break;
   }
   Put(now_ + Seconds(kFixedSeconds), What::kJob, index);
@@ -231,6 +233,42 @@ void Machine::EndJob(int index, OutcomeStatus status, double claimed, const std:
                                     .wall = job.began == Instant{} ? Duration{} : now_ - job.began};
   free_jobs_.push_back(index);
   governor_.OnClient(outcome);
+}
+
+bool Machine::WouldGive(int service) const {
+  switch (scenario_.services[At(service)].manner) {
+    case Manner::kHonest:
+    case Manner::kSlow:
+    case Manner::kDying:
+      return processes_[At(service)].running();
+    default:
+      return false;
+  }
+}
+
+double Machine::TakeSpare(int service, double bytes) {
+  double gone = 0;
+  Alter(service, [&](Process& process) {
+    bytes = std::min(bytes, process.Spare());
+    if (process.plan().heap == Heap::kCaches) {
+      gone = process.Shed(bytes);
+    } else {
+      gone = process.Release(bytes / process.plan().worth);
+    }
+    process.Lose(gone / kGiBf * (kReleasePerGiB + kTouchAgainPerGiB));
+    if (process.plan().heap == Heap::kCollected) {
+      process.SetSoftLimit(process.live() + process.retained(), now_ + kHeld);
+    }
+  });
+  if (gone <= 0) return 0;
+  ++tally_.requests;
+  tally_.asked += gone;
+  tally_.returned += gone;
+  return gone;
+}
+
+void Machine::SetFixedLimit(int service, double bytes) {
+  Alter(service, [bytes](Process& process) { process.SetFixedLimit(bytes); });
 }
 
 void Machine::Start(const core::Reclaim& request) {

@@ -187,6 +187,8 @@ void Machine::SetWire(const core::SetWire& wire) {
     if (cgroup.braking) EndBraking(wire.cgroup, kResumeAfterRaise);
     cgroup.high.reset();
     if (wire.at) cgroup.high = static_cast<double>(*wire.at);
+    // inotify tells of the write, whose ever it is.
+    Alarm(wire.cgroup, kKnobDelay);
   } else {
     cgroup.wire.reset();
     if (wire.at) cgroup.wire = static_cast<double>(*wire.at) + random_.Between(0, kWireGranularity);

@@ -144,10 +144,26 @@ void Process::DrawKept(double) {
   if (plan_->heap != Heap::kPlain) kept.slope = -growth * plan_->keep;
 }
 
+double Process::Limit() const {
+  if (soft_limit_ <= 0 || fixed_limit_ <= 0) return std::max(soft_limit_, fixed_limit_);
+  return std::min(soft_limit_, fixed_limit_);
+}
+
 double Process::Goal() const {
   const double goal = kGoalOfLive * live_.bytes + 4 * kMiBf;
-  if (soft_limit_ <= 0) return goal;
-  return std::max(std::min(goal, soft_limit_), kFloorOfLive * live_.bytes);
+  if (Limit() <= 0) return goal;
+  return std::max(std::min(goal, Limit()), kFloorOfLive * live_.bytes);
+}
+
+double Process::Spare() const {
+  switch (plan_->heap) {
+    case Heap::kCaches:
+      return cache_.bytes;
+    case Heap::kCollected:
+      return std::max(retained_.bytes - (kFloorOfLive - 1) * live_.bytes, 0.0);
+    default:
+      return retained_.bytes;
+  }
 }
 
 double Process::GcShare() const {
@@ -164,7 +180,7 @@ void Process::DrawCollected(double speed) {
   lazy_.slope = 0;
   const double size = live_.bytes + retained_.bytes;
   const double goal = Goal();
-  const bool limited = soft_limit_ > 0 && goal < kGoalOfLive * live_.bytes;
+  const bool limited = Limit() > 0 && goal < kGoalOfLive * live_.bytes;
   const double goal_slope = limited && goal > kFloorOfLive * live_.bytes + kNothing ? 0
                             : limited ? kFloorOfLive * live_.slope
                                       : kGoalOfLive * live_.slope;
@@ -197,11 +213,6 @@ std::optional<Bytes> Process::soft_limit() const {
 }
 
 double Process::Release(double bytes) { return Take(retained_, bytes * plan_->worth); }
-
-double Process::Collect() {
-  // A twentieth of the live memory stays with it, in holes.
-  return Take(retained_, std::max(retained_.bytes - live_.bytes / 20, 0.0));
-}
 
 double Process::Shed(double bytes) { return Take(cache_, bytes); }
 

@@ -62,10 +62,11 @@ class Process {
 
   // What a client can do; each returns the bytes that left, after Settle. The caller draws anew.
   double Release(double bytes);         // retained memory
-  double Collect();                     // all garbage
   double Shed(double bytes);            // the application's cache
   void SetSoftLimit(double bytes, Instant until);
   void SetEager(Instant until);
+  // As GOMEMLIMIT does: for good, and again after a restart.
+  void SetFixedLimit(double bytes) { fixed_limit_ = bytes; }
   // What the kernel can take.
   double TakeFile(double bytes);
   double TakeLazy(double bytes);
@@ -73,8 +74,9 @@ class Process {
   void Refill(double bytes);
   void Lose(double seconds) { lost_ += seconds; }
 
-  double ReleasableNow() const { return retained_.bytes; }
-  double ShedableNow() const { return cache_.bytes; }
+  // What is free and what could be asked for at most: of a collected heap so much that it need not collect all
+  // the time afterwards.
+  double Spare() const;
 
  private:
   void DrawLive(double speed);
@@ -82,6 +84,7 @@ class Process {
   void DrawCollected(double speed);
   void Propose(double seconds);
   double Goal() const;
+  double Limit() const;  // of a collected heap; 0: none
   double GcShare() const;
   double Target() const { return plan_->demand.At(age()); }
   double age() const { return plan_->starts_afresh ? progress_ - started_ : progress_; }
@@ -99,6 +102,7 @@ class Process {
   double file_most_ = 0;
   double wanted_slope_ = 0;
   double soft_limit_ = 0;  // 0: none
+  double fixed_limit_ = 0;
   Instant soft_until_, eager_until_;
   std::optional<double> next_;
 };

@@ -78,7 +78,10 @@ ServicePlan DrawService(Random& random, int cgroup, double seconds) {
   }
   if (plan.heap == Heap::kCaches) plan.cache_bytes = size * random.Between(0.2, 1);
   const bool keeps = plan.heap == Heap::kAllocator || plan.heap == Heap::kTrim;
-  if (keeps && random.Chance(0.4)) plan.old_retained = size * random.Between(0.2, 2);
+  if (keeps && random.Chance(0.4)) {
+    const double peak = plan.demand.At(0) + size * random.Between(0.2, 2);
+    plan.demand = plan.demand.WithOpening(peak, random.Between(2, 15), random.LogBetween(0.1, 5));
+  }
   if (random.Chance(0.4)) {
     plan.file_per_second = random.LogBetween(1 * kMiBf, 100 * kMiBf);
     plan.file_most = size * random.Between(0.1, 1);

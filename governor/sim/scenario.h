@@ -50,7 +50,7 @@ struct ServicePlan {
   double file_most = 0;
   double needed_file = 0;          // code and maps: file pages it runs through all the time
   double start_speed = 200 * kMiBf;  // bytes per second, when it starts anew
-  double old_retained = 0;         // kept free already when the story begins
+  double old_retained = 0;         // kept free already when the story begins (starts_full)
 };
 
 struct Fault {
@@ -69,6 +69,7 @@ struct Scenario {
   bool has_psi = true;
   bool has_stat = true;
   bool has_page_out = true;
+  bool starts_full = false;  // otherwise its services start one by one within the first seconds
   double node_total = 64 * kGiBf;
   double node_base = 512 * kMiBf;  // the kernel's and what is in no cgroup
   std::vector<CgroupPlan> cgroups;
