@@ -11,8 +11,8 @@ namespace memgov::core {
 namespace {
 
 constexpr auto kArmableReading = std::chrono::milliseconds(1);
-// A client that was quick may be asked again after this part of the cooldown, one that gave nothing after twice
-// that.
+// A client that was quick may be asked again after this part of the cooldown, one that gave nothing after
+// twice that.
 constexpr int kShortestPart = 10;
 constexpr auto kWriteSettles = std::chrono::seconds(3);
 constexpr Bytes kNothing = kMiB / 2;
@@ -142,8 +142,9 @@ void Invariants::CheckDirective(const Directive& directive) {
   const std::string what = Text(directive.id);
   Expect(directive.id > last_directive_, "ids are never used again", what);
   last_directive_ = directive.id;
-  Expect(!directive.reason.rule.empty() && directive.reason.threshold > 0 && directive.reason.held >= Duration{},
-         "everything has a reason", what);
+  Expect(
+      !directive.reason.rule.empty() && directive.reason.threshold > 0 && directive.reason.held >= Duration{},
+      "everything has a reason", what);
   Expect(directive.deadline > Duration{} && directive.ttl > Duration{}, "every directive ends", what);
   const auto client = clients_.find(directive.client);
   Expect(client != clients_.end(), "only who is attached is asked", what);
@@ -153,8 +154,9 @@ void Invariants::CheckDirective(const Directive& directive) {
   if (KindOf(directive.action) >= ActionKind::kRelease) CheckGiving(directive, client->second);
   const auto* limit = std::get_if<SetSoftLimit>(&directive.action);
   if (limit == nullptr || !client->second.report) return;
-  Expect(static_cast<double>(limit->bytes) >= kSoftLimitFloor * static_cast<double>(client->second.report->live),
-         "a soft limit leaves a heap room to work", what);
+  Expect(
+      static_cast<double>(limit->bytes) >= kSoftLimitFloor * static_cast<double>(client->second.report->live),
+      "a soft limit leaves a heap room to work", what);
 }
 
 void Invariants::CheckGiving(const Directive& directive, Client& client) {
@@ -182,7 +184,8 @@ void Invariants::CheckWire(const SetWire& wire) {
   Expect(cgroup.last.has_value(), "a wire comes from a reading", cgroup.path);
   if (!cgroup.last) return;
   Expect(*wire.at > cgroup.last->usage, "a wire is armed above usage", cgroup.path);
-  Expect(cgroup.last->limit && *wire.at < *cgroup.last->limit, "a wire is armed below the limit", cgroup.path);
+  Expect(cgroup.last->limit && *wire.at < *cgroup.last->limit, "a wire is armed below the limit",
+         cgroup.path);
   Expect(now_ - cgroup.last->taken_at < kArmableReading, "a wire is armed from a fresh reading", cgroup.path);
   if (!wire.brake) return;
   // A reading soon after a write may show what was there before it; then the writer itself has to look.
@@ -207,7 +210,8 @@ void Invariants::CheckFreeze(const SetFreeze& freeze) {
 }
 
 void Invariants::CheckTimes(const Decisions& decisions) {
-  Expect(!decisions.next_tick || *decisions.next_tick >= now_, "the next tick is not in the past", "this tick");
+  Expect(!decisions.next_tick || *decisions.next_tick >= now_, "the next tick is not in the past",
+         "this tick");
   for (const auto& [id, since] : frozen_since_) {
     Expect(now_ - since <= RuleOf(id).brake.freeze_longest, "nobody stands still too long", Text(id));
   }

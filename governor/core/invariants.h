@@ -1,5 +1,6 @@
-// What must hold in every tick, whatever the node and the clients do: the house rules as far as they show in an
-// engine's arguments and decisions. The random test, the simulator and a replay all hold the engine to them.
+// What must hold in every tick, whatever the node and the clients do: the house rules as far as they show in
+// an engine's arguments and decisions. The random test, the simulator and a replay all hold the engine to
+// them.
 
 #pragma once
 
@@ -19,8 +20,8 @@ namespace memgov::core {
 
 class Invariants {
  public:
-  // Takes one tick's arguments, the policy in force and what the engine made of them. Call for every tick of an
-  // engine, in order. Returns what was broken, one line each; empty when all is well.
+  // Takes one tick's arguments, the policy in force and what the engine made of them. Call for every tick of
+  // an engine, in order. Returns what was broken, one line each; empty when all is well.
   std::vector<std::string> Check(Instant now, const Policy& policy, const Snapshot& snapshot,
                                  std::span<const ClientEvent> events, const Decisions& decisions);
 

@@ -82,7 +82,8 @@ class Node {
   Decisions Tick(const std::vector<CgroupId>& read);
 
   // Sees every tick, those of read_now too.
-  using Observer = std::function<void(Instant, const Snapshot&, const std::vector<ClientEvent>&, const Decisions&)>;
+  using Observer =
+      std::function<void(Instant, const Snapshot&, const std::vector<ClientEvent>&, const Decisions&)>;
   void SetObserver(Observer observer) { observer_ = std::move(observer); }
 
   // "asked c1 release 270.0 MiB", "woke /pod", "brake_armed /pod 86.0 MiB", ...

@@ -24,7 +24,8 @@ double MeanNeed(const Machine& machine, const Machine::Cgroup& cgroup) {
   double sum = 0;
   for (const int service : cgroup.services) {
     const ServicePlan& plan = machine.scenario().services[static_cast<std::size_t>(service)];
-    for (double at = 0; at < machine.scenario().seconds; at += 1) sum += plan.demand.At(at) + plan.needed_file;
+    for (double at = 0; at < machine.scenario().seconds; at += 1)
+      sum += plan.demand.At(at) + plan.needed_file;
   }
   return sum;
 }
@@ -70,8 +71,7 @@ void M3::OnClient(const core::ClientEvent& event) {
   } else if (const auto* outcome = std::get_if<core::ClientOutcome>(&event)) {
     const auto it = applications_.find(outcome->client);
     if (it == applications_.end()) return;
-    it->second.free_at =
-        machine_->now() + Seconds(SecondsOf(outcome->wall) * (1 / it->second.duty - 1));
+    it->second.free_at = machine_->now() + Seconds(SecondsOf(outcome->wall) * (1 / it->second.duty - 1));
   }
 }
 
@@ -113,7 +113,8 @@ void M3::Poll(CgroupId id, Monitor& monitor) {
   for (std::size_t i = 0; i < below.size(); ++i) {
     const auto larger = std::count_if(below.begin(), below.end(),
                                       [&](const auto& other) { return other.first > below[i].first; });
-    order.emplace_back(below.size() - i + static_cast<std::size_t>(larger), i, below[i].second, below[i].first);
+    order.emplace_back(below.size() - i + static_cast<std::size_t>(larger), i, below[i].second,
+                       below[i].first);
   }
   std::sort(order.begin(), order.end());
   const bool high = used > monitor.high;

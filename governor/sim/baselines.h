@@ -1,5 +1,5 @@
-// What people do today, on the same simulated node: nothing, static limits, GOMEMLIMIT at 90 %, and the published
-// policy of M3; and one who knows the future, to tell what could have been saved at all.
+// What people do today, on the same simulated node: nothing, static limits, GOMEMLIMIT at 90 %, and the
+// published policy of M3; and one who knows the future, to tell what could have been saved at all.
 
 #pragma once
 
@@ -26,18 +26,19 @@ class StaticLimits : public Governor {
   void Start(Machine& machine) override;
 };
 
-// Every collected heap gets 90 % of the innermost cgroup limit above it as its soft limit, once. (automemlimit's
-// default; the same for each process of a container, because it does not see the others.)
+// Every collected heap gets 90 % of the innermost cgroup limit above it as its soft limit, once.
+// (automemlimit's default; the same for each process of a container, because it does not see the others.)
 class GoMemLimit : public Governor {
  public:
   std::string_view name() const override { return "gomemlimit"; }
   void Start(Machine& machine) override;
 };
 
-// Lion et al., "M3: End-to-End Memory Management in Elastic System Software Stacks", EuroSys 2021, as far as it is
-// published: a poll each second, a low and a high threshold that move by 2 %, signals to the newest and largest
-// until their assumed yield of 30 % covers the excess, everybody above the high threshold, and clients that ignore
-// low signals above their duty cycle. M3 looks at the node alone; here each limit domain has its own monitor.
+// Lion et al., "M3: End-to-End Memory Management in Elastic System Software Stacks", EuroSys 2021, as far as
+// it is published: a poll each second, a low and a high threshold that move by 2 %, signals to the newest and
+// largest until their assumed yield of 30 % covers the excess, everybody above the high threshold, and
+// clients that ignore low signals above their duty cycle. M3 looks at the node alone; here each limit domain
+// has its own monitor.
 class M3 : public Governor {
  public:
   std::string_view name() const override { return "m3"; }
@@ -52,8 +53,8 @@ class M3 : public Governor {
   };
   struct Application {
     core::ClientAttached info;
-    double duty = 0;   // the most of its time that low signals may take
-    Instant free_at;   // when its duty cycle allows the next
+    double duty = 0;  // the most of its time that low signals may take
+    Instant free_at;  // when its duty cycle allows the next
   };
   void Poll(core::CgroupId id, Monitor& monitor);
   void Signal(Application& application, core::CgroupId domain, bool high);
@@ -67,8 +68,8 @@ class M3 : public Governor {
   std::uint64_t next_directive_ = 1;
 };
 
-// Knows the future: when a domain is full it has just been given what it lacks, exactly that, from where it is
-// cheapest. What dies here cannot be saved by asking.
+// Knows the future: when a domain is full it has just been given what it lacks, exactly that, from where it
+// is cheapest. What dies here cannot be saved by asking.
 class Oracle : public Governor {
  public:
   std::string_view name() const override { return "oracle"; }

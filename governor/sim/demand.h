@@ -1,7 +1,7 @@
 // How much memory a service needs as its work goes on: straight lines between points.
 //
-// The abscissa is progress, the seconds of work done, not time: a service that was slowed, stalled or killed needs
-// its memory later. That keeps arms comparable, and makes work the measure of all harm.
+// The abscissa is progress, the seconds of work done, not time: a service that was slowed, stalled or killed
+// needs its memory later. That keeps arms comparable, and makes work the measure of all harm.
 
 #pragma once
 

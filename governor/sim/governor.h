@@ -1,5 +1,5 @@
-// What governs a simulated node: memgov, a baseline, or nobody. One interface, so that the same world can be run
-// under each.
+// What governs a simulated node: memgov, a baseline, or nobody. One interface, so that the same world can be
+// run under each.
 
 #pragma once
 
@@ -33,8 +33,8 @@ class Governor {
   virtual void OnReclaimed(const core::ReclaimOutcome&) {}
   virtual void OnKill(const core::KilledProcess&) {}
 
-  // A domain is full and nothing in it can be taken back: before its programs thrash or die. Returns the bytes
-  // that left it. Only one that knows the future has a hand in this.
+  // A domain is full and nothing in it can be taken back: before its programs thrash or die. Returns the
+  // bytes that left it. Only one that knows the future has a hand in this.
   virtual double BeforeKill(core::CgroupId, double) { return 0; }
 };
 

@@ -13,7 +13,7 @@ using core::kNodeId;
 constexpr double kLeastSlope = 1024;  // bytes per second; slower than that nothing is reached
 constexpr double kStartsWithin = 10;  // seconds
 constexpr Range kAttachDelay{0.05, 0.5};
-constexpr double kHorizon = 3600;     // seconds
+constexpr double kHorizon = 3600;  // seconds
 
 Bytes Pages(double bytes) { return static_cast<Bytes>(std::max(bytes, 0.0) / kPage) * Bytes{4096}; }
 
@@ -182,6 +182,8 @@ void Machine::AwaitCrossing(CgroupId id) {
   Cgroup& cgroup = Group(id);
   ++cgroup.version;
   if (cgroup.wire && cgroup.usage < *cgroup.wire) cgroup.wire_is_above = false;
+  const double tight = cgroup.limit ? kTight * *cgroup.limit : 0;
+  if (cgroup.usage < tight) cgroup.tight_since.reset();
   const bool below_high = !cgroup.high || cgroup.usage < *cgroup.high;
   if (cgroup.braking && below_high) EndBraking(id, kResumeAfterRelease);
   double next = -1;
@@ -189,6 +191,7 @@ void Machine::AwaitCrossing(CgroupId id) {
     const double gap = threshold - cgroup.usage;
     if (next < 0 || gap < next) next = std::max(gap, 0.0);
   };
+  if (cgroup.limit && !cgroup.tight_since) consider(tight);
   if (cgroup.limit) consider(*cgroup.limit);
   if (cgroup.high && !cgroup.braking) consider(*cgroup.high);
   if (cgroup.wire && !cgroup.wire_is_above) consider(*cgroup.wire);

@@ -1,5 +1,5 @@
-// The simulated node: a cgroup tree with limits, programs whose memory moves along straight lines, and the kernel
-// that reclaims, brakes, lets thrash and kills.
+// The simulated node: a cgroup tree with limits, programs whose memory moves along straight lines, and the
+// kernel that reclaims, brakes, lets thrash and kills.
 //
 // Driven by events: nothing is computed between two instants at which a line bends, a threshold is crossed, a
 // message arrives or the governor is due. So a calm node costs nothing, and a second of a busy one little.
@@ -28,6 +28,9 @@ struct Kill {
   Instant at;
   int service = 0;
   core::CgroupId domain{};
+  double spare = 0;    // bytes that clients in the domain could still have given
+  double growth = 0;   // of the domain, bytes per second
+  Duration noticed{};  // since the domain was at 85 % of its limit
 };
 
 struct Tally {
@@ -75,9 +78,10 @@ class Machine {
     bool wire_is_above = false;  // usage is: it has rung
     bool pressure_alarm = false;
     // The kernel's.
+    std::optional<Instant> tight_since;
     bool braking = false, resuming = false, stalled = false;
     double growth_speed = 1;
-    Instant squeezed_at;          // since then the two totals run on
+    Instant squeezed_at;  // since then the two totals run on
     double full_us = 0, refaults = 0;
     double full_rate = 0, refault_rate = 0;  // of the second
   };
@@ -86,7 +90,7 @@ class Machine {
   core::CgroupAppeared Describe(core::CgroupId id) const;
   // For governors that know more than can be read.
   Process& Settled(int service);
-  // Whether it has a client that does what it is asked, and is attached now.
+  // Whether it has a client that is attached now and does what it is asked, soon or late.
   bool WouldGive(int service) const;
   int services() const { return static_cast<int>(processes_.size()); }
   core::CgroupId CgroupOf(int service) const {
@@ -103,7 +107,8 @@ class Machine {
   void SetWire(const core::SetWire& wire);
   void SetPressureAlarm(const core::SetPressureAlarm& alarm);
   void SetLimit(core::CgroupId id, std::optional<double> limit);
-  // At once, for one that knew long before: so many bytes leave, at the price that asking in time would have had.
+  // At once, for one that knew long before: so many bytes leave, at the price that asking in time would have
+  // had.
   double TakeSpare(int service, double bytes);
   void SetFixedLimit(int service, double bytes);
 
@@ -117,17 +122,27 @@ class Machine {
   static int IndexOf(core::CgroupId id) { return static_cast<int>(id); }
   Cgroup& Group(core::CgroupId id) { return cgroups_[static_cast<std::size_t>(id)]; }
 
-  enum class What { kService, kCrossing, kSqueeze, kResume, kAlarm, kArrival, kJob, kReport, kRestart, kReclaim,
-                    kFault, kAttach };
+  enum class What {
+    kService,
+    kCrossing,
+    kSqueeze,
+    kResume,
+    kAlarm,
+    kArrival,
+    kJob,
+    kReport,
+    kRestart,
+    kReclaim,
+    kFault,
+    kAttach
+  };
   struct Event {
     Instant at;
     std::uint64_t order = 0;  // of two at the same instant, the one that was put first
     What what = What::kService;
     int index = 0;
     std::uint64_t version = 0;
-    bool operator>(const Event& other) const {
-      return at != other.at ? at > other.at : order > other.order;
-    }
+    bool operator>(const Event& other) const { return at != other.at ? at > other.at : order > other.order; }
   };
   void Put(Instant at, What what, int index, std::uint64_t version = 0);
   void Handle(const Event& event);

@@ -130,10 +130,8 @@ void Machine::Send(const core::Directive& directive) {
     free_jobs_.pop_back();
   }
   const double asked = KindOf(directive.action) >= ActionKind::kRelease ? BytesOf(directive.action) : 0;
-  jobs_[At(index)] = {.directive = directive,
-                      .service = it->second,
-                      .life = clients_[At(it->second)].life,
-                      .asked = asked};
+  jobs_[At(index)] = {
+      .directive = directive, .service = it->second, .life = clients_[At(it->second)].life, .asked = asked};
   if (asked > 0) ++tally_.requests;
   tally_.asked += asked;
   double delay = Delay(kMessageDelay);
@@ -240,7 +238,7 @@ bool Machine::WouldGive(int service) const {
     case Manner::kHonest:
     case Manner::kSlow:
     case Manner::kDying:
-      return processes_[At(service)].running();
+      return clients_[At(service)].attached;
     default:
       return false;
   }
@@ -284,7 +282,8 @@ void Machine::FinishReclaim(int index) {
   if (!cgroup.alive) return;
   SettleGroup(cgroup);
   const double before = cgroup.usage;
-  double left = std::min(static_cast<double>(request.bytes), SecondsOf(request.longest) / kPageOutPerGiB * kGiBf);
+  double left =
+      std::min(static_cast<double>(request.bytes), SecondsOf(request.longest) / kPageOutPerGiB * kGiBf);
   if (request.lever == core::ReclaimLever::kReclaim) {
     left -= TakeBack(request.cgroup, left);
   } else {

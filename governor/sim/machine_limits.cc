@@ -30,6 +30,7 @@ void Machine::OnCrossing(CgroupId id) {
   if (!cgroup.alive) return;
   SettleGroup(cgroup);
   const auto reached = [&](double threshold) { return cgroup.usage >= threshold - kPage; };
+  if (cgroup.limit && !cgroup.tight_since && reached(kTight * *cgroup.limit)) cgroup.tight_since = now_;
   if (cgroup.wire && !cgroup.wire_is_above && reached(*cgroup.wire)) {
     cgroup.wire_is_above = true;
     Alarm(id, kWireDelay);
@@ -39,7 +40,9 @@ void Machine::OnCrossing(CgroupId id) {
   AwaitCrossing(id);
 }
 
-void Machine::Alarm(CgroupId id, const Range& delay) { Put(now_ + Seconds(Delay(delay)), What::kAlarm, IndexOf(id)); }
+void Machine::Alarm(CgroupId id, const Range& delay) {
+  Put(now_ + Seconds(Delay(delay)), What::kAlarm, IndexOf(id));
+}
 
 // Page cache that nobody needs goes first, then what is freed lazily: the order of the inactive file list.
 double Machine::TakeBack(CgroupId id, double bytes) {
@@ -160,8 +163,8 @@ void Machine::StepBrake(CgroupId id) {
   }
   const double most = growers * high * high / (kBrakeLaw * over * over) * kMiBf;
   const double speed = wanted > most ? most / wanted : 1;
-  const double step = std::clamp(0.1 * over * kMiBf / std::max(std::min(most, wanted), 1.0), kBrakeStepLeast,
-                                 kBrakeStepMost);
+  const double step =
+      std::clamp(0.1 * over * kMiBf / std::max(std::min(most, wanted), 1.0), kBrakeStepLeast, kBrakeStepMost);
   if (speed < 1) tally_.braked += step;
   SetPressure(cgroup, speed < 1 ? 1 - speed : 0, 0);
   cgroup.growth_speed = speed;
@@ -213,10 +216,16 @@ void Machine::KillIn(CgroupId domain) {
   if (victim < 0) return;
   const CgroupId home = CgroupOf(victim);
   const std::string& name = scenario_.services[At(victim)].name;
-  tally_.kills.push_back({.at = now_, .service = victim, .domain = domain});
+  Kill kill{.at = now_, .service = victim, .domain = domain, .growth = Group(domain).slope};
+  for (const int service : Group(domain).services) {
+    if (WouldGive(service)) kill.spare += processes_[At(service)].Spare();
+  }
+  if (Group(domain).tight_since) kill.noticed = now_ - *Group(domain).tight_since;
+  tally_.kills.push_back(kill);
   if (tracing()) {
-    Say(absl::StrFormat("KILL %s (%.0f MiB) at the limit of %s", name, processes_[At(victim)].usage() / kMiBf,
-                        Group(domain).path));
+    Say(absl::StrFormat(
+        "KILL %s (%.0f MiB) at the limit of %s, growing %.0f MiB/s, %.0f MiB could have been given", name,
+        processes_[At(victim)].usage() / kMiBf, Group(domain).path, kill.growth / kMiBf, kill.spare / kMiBf));
   }
   if (scenario_.v2) {
     Upwards(home, [&](CgroupId id) { Group(id).oom_kills += id != kNodeId ? 1 : 0; });

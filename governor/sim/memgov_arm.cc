@@ -30,10 +30,10 @@ core::Policy MemgovArm::DefaultPolicy() {
 
 void MemgovArm::Start(Machine& machine) {
   machine_ = &machine;
-  engine_.SetKernelLevers(
-      {.page_out = machine.scenario().has_page_out, .reclaim = machine.scenario().v2});
+  engine_.SetKernelLevers({.page_out = machine.scenario().has_page_out, .reclaim = machine.scenario().v2});
   next_node_ = machine.now();
-  for (std::size_t i = 1; i < machine.cgroups().size(); ++i) OnAppeared(CgroupId(static_cast<std::uint32_t>(i)));
+  for (std::size_t i = 1; i < machine.cgroups().size(); ++i)
+    OnAppeared(CgroupId(static_cast<std::uint32_t>(i)));
 }
 
 void MemgovArm::Wake() { awake_ = true; }
@@ -60,7 +60,8 @@ void MemgovArm::OnLimitChanged(CgroupId id) { OnAlarm(id); }
 void MemgovArm::OnClient(const core::ClientEvent& event) {
   if (const auto* outcome = std::get_if<core::ClientOutcome>(&event)) {
     if (const auto home = machine_->HomeOf(outcome->client)) {
-      for (CgroupId id = *home; id != kNodeId; id = machine_->cgroups()[static_cast<std::size_t>(id)].parent) {
+      for (CgroupId id = *home; id != kNodeId;
+           id = machine_->cgroups()[static_cast<std::size_t>(id)].parent) {
         read_now_.insert(id);
       }
     }

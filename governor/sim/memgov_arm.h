@@ -1,4 +1,5 @@
-// memgov on the simulated node: the real engine, and the daemon's part (wait, sample, tick, dispatch) in numbers.
+// memgov on the simulated node: the real engine, and the daemon's part (wait, sample, tick, dispatch) in
+// numbers.
 
 #pragma once
 

@@ -8,8 +8,8 @@ namespace {
 // Less than a page is nothing.
 constexpr double kNothing = kPage;
 constexpr double kLeastSlope = 1;
-constexpr double kGoalOfLive = 2;      // GOGC=100
-constexpr double kFloorOfLive = 1.2;   // of a soft limit: below it a heap collects all the time
+constexpr double kGoalOfLive = 2;        // GOGC=100
+constexpr double kFloorOfLive = 1.2;     // of a soft limit: below it a heap collects all the time
 constexpr double kScavengedAbove = 1.1;  // of the goal
 constexpr double kCacheFillSeconds = 30;
 // A cache that was shed costs so much of the work until it is full again.
@@ -36,7 +36,7 @@ void Process::Begin(Instant now) {
   needed_ = plan_->needed_file;
   file_most_ = plan_->file_most;
   if (plan_->heap == Heap::kCaches) cache_.bytes = plan_->cache_bytes;
-  if (plan_->heap == Heap::kCollected) retained_.bytes += Goal() - live_.bytes;
+  if (plan_->heap == Heap::kCollected && plan_->old_retained <= 0) retained_.bytes = Goal() - live_.bytes;
 }
 
 void Process::Restart(Instant now) {
@@ -174,8 +174,8 @@ double Process::GcShare() const {
   return std::min(share, kMostGcShare);
 }
 
-// The heap's whole size follows its goal: garbage fills it up, then collections hold it there; what is above the
-// goal goes back slowly.
+// The heap's whole size follows its goal: garbage fills it up, then collections hold it there; what is above
+// the goal goes back slowly.
 void Process::DrawCollected(double speed) {
   lazy_.slope = 0;
   const double size = live_.bytes + retained_.bytes;

@@ -1,8 +1,8 @@
 // One program's memory between two events: every part grows or shrinks along a straight line, and the program
 // knows when the next line begins.
 //
-// The parts: live (used), retained (free, kept by its allocator or not yet collected), lazy (freed lazily), cache
-// (an application's own), file (page cache left behind), needed (file pages it runs through).
+// The parts: live (used), retained (free, kept by its allocator or not yet collected), lazy (freed lazily),
+// cache (an application's own), file (page cache left behind), needed (file pages it runs through).
 
 #pragma once
 
@@ -33,8 +33,8 @@ class Process {
 
   // Brings all parts to `now` along their lines.
   void Settle(Instant now);
-  // Draws the lines anew: the program runs at `speed` (0 to 1), its growth at `growth_speed` if it grows. Call
-  // after Settle and after every change.
+  // Draws the lines anew: the program runs at `speed` (0 to 1), its growth at `growth_speed` if it grows.
+  // Call after Settle and after every change.
   void Redraw(double speed, double growth_speed);
   // Seconds from now until the lines must be drawn anew; absent: never.
   std::optional<double> NextChange() const;
@@ -43,9 +43,7 @@ class Process {
   double usage() const {
     return live_.bytes + retained_.bytes + lazy_.bytes + cache_.bytes + file_.bytes + needed_;
   }
-  double slope() const {
-    return live_.slope + retained_.slope + lazy_.slope + cache_.slope + file_.slope;
-  }
+  double slope() const { return live_.slope + retained_.slope + lazy_.slope + cache_.slope + file_.slope; }
   // What it would grow by if nothing held it up.
   double wanted_slope() const { return wanted_slope_; }
   double live() const { return live_.bytes; }
@@ -61,8 +59,8 @@ class Process {
   const ServicePlan& plan() const { return *plan_; }
 
   // What a client can do; each returns the bytes that left, after Settle. The caller draws anew.
-  double Release(double bytes);         // retained memory
-  double Shed(double bytes);            // the application's cache
+  double Release(double bytes);  // retained memory
+  double Shed(double bytes);     // the application's cache
   void SetSoftLimit(double bytes, Instant until);
   void SetEager(Instant until);
   // As GOMEMLIMIT does: for good, and again after a restart.
@@ -74,8 +72,8 @@ class Process {
   void Refill(double bytes);
   void Lose(double seconds) { lost_ += seconds; }
 
-  // What is free and what could be asked for at most: of a collected heap so much that it need not collect all
-  // the time afterwards.
+  // What is free and what could be asked for at most: of a collected heap so much that it need not collect
+  // all the time afterwards.
   double Spare() const;
 
  private:
@@ -93,8 +91,8 @@ class Process {
   bool running_ = false;
   bool filling_ = false;  // up to what the demand says
   Instant at_;
-  double progress_ = 0;   // seconds of work
-  double started_ = 0;    // the progress when it started last
+  double progress_ = 0;  // seconds of work
+  double started_ = 0;   // the progress when it started last
   double speed_ = 0;
   double lost_ = 0;
   Part live_, retained_, lazy_, cache_, file_;

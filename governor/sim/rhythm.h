@@ -1,5 +1,5 @@
-// When which cgroup is read: the daemon's rhythm (kernel/cgroup_tree.h) without the files. Cgroups of one cadence
-// share slots, so that many are read in one tick; one at rest is read less often.
+// When which cgroup is read: the daemon's rhythm (kernel/cgroup_tree.h) without the files. Cgroups of one
+// cadence share slots, so that many are read in one tick; one at rest is read less often.
 
 #pragma once
 

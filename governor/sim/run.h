@@ -29,9 +29,9 @@ struct RunOptions {
 
 struct RunResult {
   Tally tally;
-  std::uint64_t ticks = 0;              // of memgov
-  std::uint64_t digest = 0;             // equal digests, equal decisions
-  std::vector<std::string> broken;      // invariants, each with the tick and the time
+  std::uint64_t ticks = 0;          // of memgov
+  std::uint64_t digest = 0;         // equal digests, equal decisions
+  std::vector<std::string> broken;  // invariants, each with the tick and the time
 };
 
 RunResult RunScenario(const Scenario& scenario, Arm arm, const RunOptions& options = {});

@@ -1,5 +1,5 @@
-// Worlds drawn from a seed. Sizes and speeds are spread over decades; limits are set as people set them, from what
-// the work needs, so that most worlds have room for it, and few for what is kept beside it.
+// Worlds drawn from a seed. Sizes and speeds are spread over decades; limits are set as people set them, from
+// what the work needs, so that most worlds have room for it, and few for what is kept beside it.
 
 #include "governor/sim/scenario.h"
 

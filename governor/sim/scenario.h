@@ -1,5 +1,5 @@
-// A world before it runs: who lives in it, what each will do, and what goes wrong. Plain data, drawn from a seed
-// or written down.
+// A world before it runs: who lives in it, what each will do, and what goes wrong. Plain data, drawn from a
+// seed or written down.
 
 #pragma once
 
@@ -44,22 +44,22 @@ struct ServicePlan {
   double worth = 1;            // bytes it can return / bytes it says it could
   core::EstimateKind estimate = core::EstimateKind::kExact;
   bool in_chunks = false;
-  double garbage_per_second = 0;   // kCollected
-  double cache_bytes = 0;          // kCaches: of the application
-  double file_per_second = 0;      // page cache it leaves behind
+  double garbage_per_second = 0;  // kCollected
+  double cache_bytes = 0;         // kCaches: of the application
+  double file_per_second = 0;     // page cache it leaves behind
   double file_most = 0;
-  double needed_file = 0;          // code and maps: file pages it runs through all the time
+  double needed_file = 0;            // code and maps: file pages it runs through all the time
   double start_speed = 200 * kMiBf;  // bytes per second, when it starts anew
-  double old_retained = 0;         // kept free already when the story begins (starts_full)
+  double old_retained = 0;           // kept free already when the story begins (starts_full)
 };
 
 struct Fault {
   enum class Kind { kSetLimit, kRemove, kLate, kReconnect };
   double at = 0;  // seconds
   Kind kind = Kind::kLate;
-  int target = 0;         // cgroup of kSetLimit and kRemove, service of kReconnect
-  double bytes = 0;       // kSetLimit
-  double seconds = 0;     // kLate: the governor does not run for so long
+  int target = 0;      // cgroup of kSetLimit and kRemove, service of kReconnect
+  double bytes = 0;    // kSetLimit
+  double seconds = 0;  // kLate: the governor does not run for so long
 };
 
 struct Scenario {
@@ -86,7 +86,9 @@ struct ScenarioSize {
 
 Scenario DrawScenario(std::uint64_t seed, const ScenarioSize& size = {});
 
-// The demo's stage (tests/demo/scene.py): three services that keep what they freed, and one that grows.
-Scenario DemoScenario();
+// The demo's stage (tests/demo/scene.py): three services that keep what they freed, and after kSettle seconds
+// one that is filled.
+inline constexpr double kSettle = 1;
+Scenario DemoScenario(bool v2);
 
 }  // namespace memgov::sim

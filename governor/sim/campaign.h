@@ -1,0 +1,49 @@
+// Many seeded worlds, each under several governors: what each cost, and what it missed of what could be
+// saved.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "governor/sim/run.h"
+
+namespace memgov::sim {
+
+struct ArmSums {
+  std::size_t kills = 0;
+  // More kills than under the oracle, world by world: they could have been saved by asking.
+  std::size_t missed = 0;
+  double work = 0;
+  double asked = 0, returned = 0;
+  int requests = 0, collections = 0;
+  double stalled = 0;
+};
+
+struct CampaignOptions {
+  std::uint64_t first = 1, last = 1;
+  ScenarioSize size;
+  std::vector<Arm> arms{kArms.begin(), kArms.end()};
+  RunOptions run;
+  // After each world.
+  std::function<void(const Scenario&, const std::map<Arm, RunResult>&)> on_world;
+};
+
+struct CampaignResult {
+  std::map<Arm, ArmSums> sums;
+  std::uint64_t worlds = 0;
+  std::uint64_t ticks = 0;          // of memgov
+  std::uint64_t digest = 0;         // of all of memgov's decisions, when they are recorded
+  std::vector<std::string> broken;  // invariants, each with its seed
+
+  // Savable kills that were missed, of those that happen without a governor.
+  double MissedPercent(Arm arm) const;
+  double WorkOfOraclePercent(Arm arm) const;
+  double AskedPerNeeded(Arm arm) const;
+};
+
+CampaignResult RunCampaign(const CampaignOptions& options);
+
+}  // namespace memgov::sim
