@@ -10,8 +10,9 @@ namespace {
 using core::CgroupId;
 using core::kNodeId;
 
-constexpr double kLeastSlope = 1024;  // bytes per second; slower than that nothing is reached
-constexpr double kStartsWithin = 10;  // seconds
+constexpr double kLeastSlope = 1024;   // bytes per second; slower than that nothing is reached
+constexpr double kHover = 16 * kPage;  // usage that memory.high holds
+constexpr double kStartsWithin = 10;   // seconds
 constexpr Range kAttachDelay{0.05, 0.5};
 constexpr double kHorizon = 3600;  // seconds
 
@@ -101,6 +102,7 @@ void Machine::Handle(const Event& event) {
       if (event.version == Group(id).version) OnCrossing(id);
       break;
     case What::kSqueeze:
+      if (Group(id).episode != event.version) break;
       if (Group(id).stalled) {
         StepStall(id);
       } else if (Group(id).braking) {
@@ -108,7 +110,7 @@ void Machine::Handle(const Event& event) {
       }
       break;
     case What::kResume:
-      if (!Group(id).resuming) break;
+      if (!Group(id).resuming || Group(id).episode != event.version) break;
       Group(id).resuming = false;
       Group(id).growth_speed = 1;
       RedrawBelow(id);
@@ -184,7 +186,7 @@ void Machine::AwaitCrossing(CgroupId id) {
   if (cgroup.wire && cgroup.usage < *cgroup.wire) cgroup.wire_is_above = false;
   const double tight = cgroup.limit ? kTight * *cgroup.limit : 0;
   if (cgroup.usage < tight) cgroup.tight_since.reset();
-  const bool below_high = !cgroup.high || cgroup.usage < *cgroup.high;
+  const bool below_high = !cgroup.high || cgroup.usage < *cgroup.high - kHover;
   if (cgroup.braking && below_high) EndBraking(id, kResumeAfterRelease);
   double next = -1;
   const auto consider = [&](double threshold) {

@@ -105,7 +105,7 @@ void Machine::BeginStall(CgroupId id) {
   Say("stall " + cgroup.path);
   if (cgroup.pressure_alarm) Alarm(id, kPressureDelay);
   RedrawBelow(id);
-  Put(now_ + Seconds(kStallStep), What::kSqueeze, IndexOf(id));
+  Put(now_ + Seconds(kStallStep), What::kSqueeze, IndexOf(id), ++cgroup.episode);
 }
 
 // Room that came back is filled with the pages that were missing, and then the stall is over.
@@ -131,9 +131,12 @@ void Machine::StepStall(CgroupId id) {
     cgroup.stalled = false;
     SetPressure(cgroup, 0, 0);
     Say("flows again " + cgroup.path);
-    return RedrawBelow(id);
+    RedrawBelow(id);
+    if (cgroup.braking) StepBrake(id);
+    if (cgroup.resuming) Put(now_, What::kResume, IndexOf(id), ++cgroup.episode);
+    return;
   }
-  Put(now_ + Seconds(kStallStep), What::kSqueeze, IndexOf(id));
+  Put(now_ + Seconds(kStallStep), What::kSqueeze, IndexOf(id), ++cgroup.episode);
 }
 
 void Machine::BeginBraking(CgroupId id) {
@@ -145,7 +148,7 @@ void Machine::BeginBraking(CgroupId id) {
   cgroup.braking = true;
   cgroup.resuming = false;
   Say("brake " + cgroup.path);
-  StepBrake(id);
+  if (!cgroup.stalled) StepBrake(id);
 }
 
 void Machine::StepBrake(CgroupId id) {
@@ -169,7 +172,7 @@ void Machine::StepBrake(CgroupId id) {
   SetPressure(cgroup, speed < 1 ? 1 - speed : 0, 0);
   cgroup.growth_speed = speed;
   RedrawBelow(id);
-  if (cgroup.braking) Put(now_ + Seconds(step), What::kSqueeze, IndexOf(id));
+  if (cgroup.braking) Put(now_ + Seconds(step), What::kSqueeze, IndexOf(id), ++cgroup.episode);
 }
 
 // Who sleeps in the kernel's penalty sleeps it out.
@@ -177,9 +180,10 @@ void Machine::EndBraking(CgroupId id, const Range& delay) {
   Cgroup& cgroup = Group(id);
   cgroup.braking = false;
   cgroup.resuming = true;
-  SetPressure(cgroup, 0, 0);
+  if (!cgroup.stalled) SetPressure(cgroup, 0, 0);
   Say("brake off " + cgroup.path);
-  Put(now_ + Seconds(Delay(delay)), What::kResume, IndexOf(id));
+  if (cgroup.stalled) return;  // when it is over
+  Put(now_ + Seconds(Delay(delay)), What::kResume, IndexOf(id), ++cgroup.episode);
 }
 
 void Machine::SetWire(const core::SetWire& wire) {
