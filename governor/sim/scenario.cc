@@ -162,7 +162,7 @@ void DrawFaults(Random& random, Scenario* scenario) {
 }  // namespace
 
 Scenario DrawScenario(std::uint64_t seed, const ScenarioSize& size) {
-  Random random(seed);
+  Random random{seed};
   Scenario scenario{.seed = seed, .seconds = size.seconds};
   scenario.v2 = random.Chance(0.65);
   scenario.has_psi = random.Chance(0.85);

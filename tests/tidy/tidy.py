@@ -23,7 +23,9 @@ LONGEST_FILE = 500
 LONG_FILE = 300
 
 # Rooms of governor/ at the edge; each knows itself and core, and the daemon passes values between them.
-EDGE_ROOMS = {"kernel", "identity", "session", "policy", "journal", "admin", "metrics"}
+EDGE_ROOMS = {"kernel", "identity", "session", "policy", "journal", "admin", "metrics", "sim"}
+# What is decided or simulated there follows from arguments alone.
+PURE_ROOMS = {"core", "sim"}
 ROOMS = EDGE_ROOMS | {"core"}
 # Programs and what wires them, which may know all rooms.
 PROGRAMS = {"", "ctl"}
@@ -165,24 +167,24 @@ IMPURE_CODE = [
 
 
 def check_core(file):
-    """core/ reads nothing but its arguments. Its tests may draw random inputs from a seed."""
-    if file.room != "core" or file.suffix not in CXX or file.is_test:
+    """core/ and sim/ read nothing but their arguments. Tests may draw random inputs from a seed."""
+    if file.room not in PURE_ROOMS or file.suffix not in CXX or file.is_test:
         return
     for number, header, angle in includes(file):
         for what, headers in IMPURE_HEADERS.items():
             if header in headers:
-                yield Problem(file.path, number, f"core is pure: <{header}> brings {what}")
+                yield Problem(file.path, number, f"{file.room} is pure: <{header}> brings {what}")
         standard = angle and "/" not in header and "." not in header
         pure = header.startswith(PURE_LIBRARIES) or header.startswith("governor/")
         if not standard and not pure:
-            yield Problem(file.path, number, f"core is pure: {header} is not known to be")
+            yield Problem(file.path, number, f"{file.room} is pure: {header} is not known to be")
     for number, line in enumerate(code_lines(file.text), 1):
         if INCLUDE.match(line):
             continue
         for pattern, what in IMPURE_CODE:
             match = pattern.search(line)
             if match:
-                yield Problem(file.path, number, f"core is pure: `{match.group().strip()}` is {what}")
+                yield Problem(file.path, number, f"{file.room} is pure: `{match.group().strip()}` is {what}")
 
 
 # --- (c) the wire stays at the edge -------------------------------------------------------------------------
