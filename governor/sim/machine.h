@@ -81,8 +81,8 @@ class Machine {
     std::optional<Instant> tight_since;
     bool braking = false, resuming = false, stalled = false;
     double growth_speed = 1;
-    std::uint64_t episode = 0;    // the next step of its brake or stall; an earlier one is void
-    Instant squeezed_at;  // since then the two totals run on
+    std::uint64_t episode = 0;  // the next step of its brake or stall; an earlier one is void
+    Instant squeezed_at;        // since then the two totals run on
     double full_us = 0, refaults = 0;
     double full_rate = 0, refault_rate = 0;  // of the second
   };
