@@ -34,6 +34,8 @@ std::string SentenceOf(const core::Note& note, const std::string& domain, const 
       return fmt::format("{} did not answer {}{}: {}", who, note.action, took, note.text);
     case core::NoteKind::kWithheld:
       return fmt::format("{} lacks {}: {}", domain, bytes, note.text);
+    case core::NoteKind::kUnsavable:
+      return fmt::format("{} cannot be saved if it goes on like this: {}", domain, note.text);
     case core::NoteKind::kStalled:
       return note.text + fmt::format(" (usage {})", usage);
     case core::NoteKind::kBrakeArmed:

@@ -50,7 +50,10 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
     for (const auto& [depth, id] : in_need_) SendSettings(*world_.Find(id));
   }
   for (const ClientEvent& event : events) {
-    if (const auto* report = std::get_if<ClientReport>(&event)) SendSoftLimit(report->client);
+    if (const auto* report = std::get_if<ClientReport>(&event)) {
+      SendSoftLimit(report->client);
+      FollowLimits(*report);
+    }
   }
 
   lost_.clear();
@@ -152,6 +155,7 @@ void Engine::Judge(CgroupState& domain) {
     return;
   }
   const DomainView view = ViewOf(domain);
+  WatchForLeak(domain);
   if (NeedsStat(domain, view)) return;
   const auto changed = domain.detector.Observe(now_, *domain.rule, view);
   const auto stall = view.stall_percent ? domain.stall.view() : std::nullopt;

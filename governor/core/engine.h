@@ -61,6 +61,9 @@ class Engine {
     int hopes = 0;     // requests in flight of which nothing is expected
     int busy = 0, cooling = 0, empty = 0, unreadable = 0;
     int others = 0;  // of the other kind: not looked at
+    // Collections that are not asked for: beyond the client's CPU budget, or only a torment to a program that
+    // cannot be saved.
+    int over_budget = 0, pointless = 0;
   };
   // What one request is about.
   struct Terms {
@@ -87,7 +90,10 @@ class Engine {
   void Ask(CgroupState& domain);
   Bytes NeedOf(const CgroupState& domain) const;
   Survey Look(const CgroupState& domain, bool act);
-  void LookAt(const ClientState& client, bool act, Survey* survey);
+  void LookAt(const CgroupState& domain, const ClientState& client, bool act, Survey* survey);
+  bool TimeIsShort(const CgroupState& domain) const;
+  bool MayBeCollected(const CgroupState& domain, const ClientState& client, const Offer& offer,
+                      Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
   std::optional<Offer> OfferOf(const ClientState& client) const;
   bool IsFresh(CgroupState& cgroup);
@@ -109,12 +115,19 @@ class Engine {
   void SetFreezeOf(CgroupState& domain, const Snapshot& snapshot);
   const CgroupState* FastestGrower(const CgroupState& domain);
 
+  // engine_heaps.cc: collected heaps, and what no collection can free.
+  void SendSoftLimit(ClientId id);
+  void ShareOutSoftLimits(CgroupState& domain);
+  void FollowLimits(const ClientReport& report);
+  Bytes FloorOf(const CgroupState& domain, bool* hope) const;
+  void WatchForLeak(CgroupState& domain);
+
   // engine_send.cc: what they are sent.
   void SendSettings(CgroupState& domain);
-  void SendSoftLimit(ClientId id);
   void Send(const CgroupState& domain, ClientState& client, const Action& action, const Reason& reason,
             const Terms& terms);
   bool MayAct(const CgroupState& domain, const ClientState& client) const;
+  static bool Lists(const Rule& rule, ActionKind kind);
   const Rule& RuleOf(const ClientState& client) const;
 
   Policy policy_;

@@ -39,6 +39,9 @@ Action Giving(ActionKind kind, Bytes bytes, Duration longest_stall) {
   return Release{.bytes = bytes, .longest_stall = longest_stall};
 }
 
+// In a domain that cannot be saved: a collection that buys less time is not worth its CPU.
+constexpr double kWorthCollectingSeconds = 10;
+
 // Of the limit: so much more has to leave a domain that thrashes, at least.
 constexpr double kStallNeedsShare = 0.1;
 
@@ -95,13 +98,13 @@ Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
     } else if (MayAct(domain, client) != act) {
       ++survey.others;
     } else if (client.report) {
-      LookAt(client, act, &survey);
+      LookAt(domain, client, act, &survey);
     }
   }
   return survey;
 }
 
-void Engine::LookAt(const ClientState& client, bool act, Survey* survey) {
+void Engine::LookAt(const CgroupState& domain, const ClientState& client, bool act, Survey* survey) {
   const Rule& rule = RuleOf(client);
   if (!GivesAnything(rule, client.info.capabilities)) return;
   Instant free_at = client.learned.ask_again_at;
@@ -124,6 +127,7 @@ void Engine::LookAt(const ClientState& client, bool act, Survey* survey) {
     ++survey->empty;
     return;
   }
+  if (offer->kind == ActionKind::kCollect && !MayBeCollected(domain, client, *offer, survey)) return;
   survey->candidates.push_back(
       {.client = client.info.client,
        .promise = offer->promise,
@@ -132,6 +136,29 @@ void Engine::LookAt(const ClientState& client, bool act, Survey* survey) {
        .size = cgroup.last ? cgroup.last->usage : 0,
        .protect_weight = rule.protect_weight,
        .in_chunks = offer->kind == ActionKind::kRelease && client.info.capabilities.release_in_chunks});
+}
+
+bool Engine::TimeIsShort(const CgroupState& domain) const {
+  return domain.detector.level() == Level::kCritical ||
+         domain.detector.ReasonAt(now_).signal != Signal::kUsage;
+}
+
+// A collection costs its program CPU: where there is time it has a budget.
+bool Engine::MayBeCollected(const CgroupState& domain, const ClientState& client, const Offer& offer,
+                            Survey* survey) {
+  if (domain.unsavable) {
+    const double buys = static_cast<double>(offer.expected) / std::max(domain.forecast.BytesPerSecond(), 1.0);
+    if (buys >= kWorthCollectingSeconds) return true;
+    ++survey->pointless;
+    return false;
+  }
+  if (TimeIsShort(domain)) return true;
+  if (client.learned.collect_again_at > now_) {
+    ++survey->over_budget;
+    WakeAt(client.learned.collect_again_at);
+    return false;
+  }
+  return true;
 }
 
 // The first rung of its rule's ladder that promises something; after askings in vain the next one, up to the
@@ -167,10 +194,13 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
   const std::vector<Share> shares = Apportion(missing, std::move(survey.candidates), survey.hopes);
   if (shares.empty()) return survey.busy > 0;
   if (!IsFresh(domain)) return true;
+  int collecting = ledger_.collecting(now_);
   for (const Share& share : shares) {
     ClientState& client = ledger_.clients().at(share.client);
     if (!IsFresh(*world_.Find(client.info.cgroup))) continue;
     const Offer offer = *OfferOf(client);
+    // The tick after the one that runs has ended asks the next, if it is still needed.
+    if (offer.kind == ActionKind::kCollect && !TimeIsShort(domain) && collecting++ > 0) continue;
     Terms terms{.bytes = share.bytes};
     if (offer.promise == Promise::kEstimate) {
       terms.expected = share.bytes;
@@ -210,9 +240,11 @@ void Engine::Withhold(CgroupState& domain, Bytes missing, const Survey& survey) 
   Withheld what = kSaidNothing;
   std::string text = absl::StrCat("nobody to ask now: ", survey.cooling, " cooling down, ", survey.empty,
                                   " hold nothing, ", survey.unreadable, " cannot be read");
-  if (survey.cooling > 0) {
+  if (survey.over_budget > 0) absl::StrAppend(&text, ", ", survey.over_budget, " over their CPU budget");
+  if (survey.pointless > 0) absl::StrAppend(&text, ", ", survey.pointless, " would buy no time");
+  if (survey.cooling + survey.over_budget > 0) {
     what = kSaidWaiting;
-  } else if (survey.empty + survey.unreadable == 0) {
+  } else if (survey.empty + survey.unreadable + survey.pointless == 0) {
     what = kSaidNobody;
     text = "no client that could give memory";
   }

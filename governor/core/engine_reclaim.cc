@@ -19,10 +19,6 @@ constexpr std::size_t kMostReclaims = 4;
 // From so many points below the wake threshold on a domain is at risk.
 constexpr double kAtRiskBelowWake = 10;
 
-bool Lists(const Rule& rule) {
-  return std::find(rule.actions.begin(), rule.actions.end(), ActionKind::kReclaim) != rule.actions.end();
-}
-
 }  // namespace
 
 void Engine::SetKernelLevers(KernelLevers levers) {
@@ -61,9 +57,10 @@ void Engine::CloseReclaims(const Snapshot& snapshot) {
 bool Engine::MayCollect(const CgroupState& cgroup) const {
   for (const auto& [id, other] : world_.cgroups()) {
     const bool same = other.rule == cgroup.rule || !world_.IsBelow(other, cgroup);
-    if (!same && (other.rule->mode != cgroup.rule->mode || !Lists(*other.rule))) return false;
+    if (!same && (other.rule->mode != cgroup.rule->mode || !Lists(*other.rule, ActionKind::kReclaim)))
+      return false;
   }
-  return Lists(*cgroup.rule);
+  return Lists(*cgroup.rule, ActionKind::kReclaim);
 }
 
 // Collects what is lazily freed in the domain, the deepest cgroups first, because what they hold is counted

@@ -8,18 +8,14 @@
 namespace memgov::core {
 namespace {
 
-// A soft limit that leaves a collected heap room to work: the client raises it to its own floor if need be.
-constexpr double kSoftLimitOverLive = 1.3;
-constexpr Bytes kSoftLimitSlack = 16 * kMiB;
-
 // Of the deadline. After that the client is no longer counted on; releases were measured at 80 to 280 ms.
 constexpr int kPatienceDivisor = 4;
 
-bool Lists(const Rule& rule, ActionKind kind) {
+}  // namespace
+
+bool Engine::Lists(const Rule& rule, ActionKind kind) {
   return std::find(rule.actions.begin(), rule.actions.end(), kind) != rule.actions.end();
 }
-
-}  // namespace
 
 const Rule& Engine::RuleOf(const ClientState& client) const {
   const CgroupState* cgroup = world_.Find(client.info.cgroup);
@@ -43,23 +39,6 @@ void Engine::SendSettings(CgroupState& domain) {
     eager_until = now_ + rule.pace.ttl;
     Send(domain, client, SetReleaseMode{.mode = ReleaseMode::kEager}, domain.detector.ReasonAt(now_), {});
   }
-}
-
-// After a collection that worked, a lowered soft limit keeps the heap from growing back at once (Go issue
-// 41444). It takes the first report since then, because older ones count the garbage as live.
-void Engine::SendSoftLimit(ClientId id) {
-  const auto it = ledger_.clients().find(id);
-  if (it == ledger_.clients().end() || !it->second.soft_limit_after || !it->second.report) return;
-  ClientState& client = it->second;
-  if (client.report->received_at < client.soft_limit_after->outcome->received_at) return;
-  const Directive collect = std::exchange(client.soft_limit_after, std::nullopt)->directive;
-
-  const CgroupState* domain = world_.Find(collect.domain);
-  if (domain == nullptr || client.report->retained_kind != EstimateKind::kExact) return;
-  if (!client.info.capabilities.set_soft_limit || !Lists(RuleOf(client), ActionKind::kSetSoftLimit)) return;
-  const auto bytes = static_cast<Bytes>(static_cast<double>(client.report->live) * kSoftLimitOverLive) +
-                     client.report->non_heap + kSoftLimitSlack;
-  Send(*domain, client, SetSoftLimit{.bytes = bytes}, collect.reason, {});
 }
 
 void Engine::Send(const CgroupState& domain, ClientState& client, const Action& action, const Reason& reason,
@@ -105,6 +84,7 @@ void Engine::Send(const CgroupState& domain, ClientState& client, const Action& 
                .patience = rule.pace.deadline / kPatienceDivisor,
                .gives = gives,
                .cooldown = rule.pace.cooldown,
+               .gc_cpu_percent = rule.pace.gc_cpu_percent,
                .outcome = std::nullopt});
   decisions_.directives.push_back(std::move(directive));
 }

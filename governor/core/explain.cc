@@ -25,6 +25,8 @@ std::string_view NameOf(NoteKind kind) {
       return "expired";
     case NoteKind::kWithheld:
       return "withheld";
+    case NoteKind::kUnsavable:
+      return "unsavable";
     case NoteKind::kStalled:
       return "stalled";
     case NoteKind::kBrakeArmed:

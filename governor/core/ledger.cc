@@ -26,6 +26,15 @@ Duration CooldownAfter(const InFlight& request) {
   return std::clamp(took * kDutyDivisor, request.cooldown / kShortestPart, request.cooldown);
 }
 
+// How long the CPU time of a collection lasts at its share. The client names that time, so that it counts at
+// most as if four threads had worked for as long as we waited.
+Duration PaidOffAfter(const InFlight& request) {
+  constexpr int kCollectorThreads = 4;
+  const Duration took = request.outcome->received_at - request.sent_at;
+  const Duration cpu = std::clamp(request.outcome->cpu, took, took * kCollectorThreads);
+  return std::chrono::duration_cast<Duration>(cpu * (100 / request.gc_cpu_percent));
+}
+
 Bytes Possible(Bytes bytes) { return std::clamp<Bytes>(bytes, 0, kMostOfOneProcess); }
 
 ClientReport Possible(ClientReport report) {
@@ -121,12 +130,22 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
     closed.kind = NoteKind::kExpired;
     closed.why = "no outcome by the deadline";
   }
-  if (!request.gives) return closed;
+  ClientState& client = clients_.at(request.directive.client);
+  if (!request.gives) {
+    if (closed.kind == NoteKind::kDeclined &&
+        std::holds_alternative<SetSoftLimit>(request.directive.action)) {
+      client.keeps_own_limit = true;
+    }
+    return closed;
+  }
   if (closed.returned > 0) CreditOnce(request, closed.returned, reading->usage);
 
-  ClientState& client = clients_.at(request.directive.client);
   client.giving.reset();
+  client.learned.closed_at = now;
   client.learned.CoolDown(now, CooldownAfter(request), closed.returned >= kNothing);
+  if (request.outcome && std::holds_alternative<Collect>(request.directive.action)) {
+    client.learned.collect_again_at = now + PaidOffAfter(request);
+  }
   // A refusal says nothing about the estimate.
   const bool refused = request.outcome && request.outcome->status == OutcomeStatus::kDeclined;
   if (request.estimated > 0 && !refused) {
@@ -149,6 +168,14 @@ void Ledger::CreditOnce(const InFlight& request, Bytes returned, Bytes usage) {
     if (&other == &request || other.cgroup != request.cgroup || !other.gives) continue;
     other.usage_before -= std::min(returned, std::max<Bytes>(other.usage_before - usage, 0));
   }
+}
+
+int Ledger::collecting(Instant now) const {
+  return static_cast<int>(std::count_if(in_flight_.begin(), in_flight_.end(), [now](const auto& entry) {
+    const InFlight& request = entry.second;
+    return std::holds_alternative<Collect>(request.directive.action) && !request.outcome &&
+           request.CountsAt(now);
+  }));
 }
 
 std::optional<Instant> Ledger::NextDeadline(Instant now) const {

@@ -15,6 +15,7 @@
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
 #include "governor/core/policy.h"
+#include "governor/core/soft_limit.h"
 #include "governor/core/units.h"
 
 namespace memgov::core {
@@ -33,6 +34,9 @@ struct Learned {
   std::array<double, std::variant_size_v<Action>> yields{1, 1, 1, 1, 1};
   int fruitless = 0;  // consecutive askings that brought nothing
   Instant ask_again_at;
+  Instant closed_at;  // the last request for memory
+  // Until then what the last collection cost is more than its share of CPU.
+  Instant collect_again_at;
 
   double yield(ActionKind kind) const { return yields[static_cast<std::size_t>(kind)]; }
   double& yield(ActionKind kind) { return yields[static_cast<std::size_t>(kind)]; }
@@ -45,6 +49,7 @@ struct Pretended {
   Bytes expected = 0;
   Instant ask_again_at;
   Instant eager_until;
+  SoftLimit soft_limit;
 };
 
 struct InFlight {
@@ -58,6 +63,7 @@ struct InFlight {
   Duration patience{};  // ... for this long after sending
   bool gives = false;   // asks for memory, as opposed to a setting
   Duration cooldown{};  // of the rule that asked
+  double gc_cpu_percent = 100;  // likewise
   std::optional<ClientOutcome> outcome;
 
   // Whether the expected bytes may still come. A client that is silent past our patience is not counted on,
@@ -74,6 +80,9 @@ struct ClientState {
   std::optional<DirectiveId> giving;  // the request for memory in flight, at most one
   Instant eager_until;                // the TTL of the last SetReleaseMode(eager)
   Pretended pretended;
+  SoftLimit soft_limit;
+  std::map<CgroupId, Bytes> shares;  // of the limits above, as a soft limit
+  bool keeps_own_limit = false;      // it declined one: its user has set another
   // A Collect that worked: a lowered soft limit follows it, to keep the heap from regrowing.
   std::optional<InFlight> soft_limit_after;
 };
@@ -119,6 +128,8 @@ class Ledger {
   std::map<ClientId, ClientState>& clients() { return clients_; }
   const std::map<ClientId, ClientState>& clients() const { return clients_; }
   const std::map<DirectiveId, InFlight>& in_flight() const { return in_flight_; }
+  // Collections that run, as far as is known.
+  int collecting(Instant now) const;
 
  private:
   void Attach(Instant now, const ClientAttached& attached);

@@ -47,6 +47,16 @@ struct Pace {
   Duration longest_stall = std::chrono::milliseconds(100);
   Duration deadline = std::chrono::seconds(2);  // for the client to act
   Duration ttl = std::chrono::seconds(30);      // of release modes and soft limits
+  // Of one CPU, that the collections we ask of one client may cost it; a critical need goes before. M3 caps
+  // the duty of a Go client at 10 %.
+  double gc_cpu_percent = 10;
+};
+
+// Soft limits of runtimes (Go: GOMEMLIMIT) that follow the limit of the cgroup.
+struct SoftLimitPolicy {
+  // So much of the limit, less what others in it use, is shared out. Absent: none are set but after a
+  // collection. automemlimit takes the same share, once.
+  std::optional<double> follow_percent = 90;
 };
 
 struct Rule {
@@ -65,6 +75,7 @@ struct Rule {
                                   ActionKind::kSetSoftLimit, ActionKind::kRelease,
                                   ActionKind::kCollect,      ActionKind::kShed};
   Pace pace;
+  SoftLimitPolicy soft_limit;
 };
 
 struct NodePolicy {

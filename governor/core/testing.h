@@ -23,7 +23,11 @@ using std::chrono::seconds;
 inline Instant At(Duration since_start) { return Instant(std::chrono::hours(1)) + since_start; }
 
 inline Policy PolicyOf(Rule rule) { return Policy{.rules = {std::move(rule)}}; }
-inline Policy Enforcing() { return PolicyOf(Rule{.name = "test", .mode = Mode::kEnforce}); }
+// Without soft limits that follow: they would be sent before anything has happened.
+inline Policy Enforcing() {
+  return PolicyOf(
+      Rule{.name = "test", .mode = Mode::kEnforce, .soft_limit = {.follow_percent = std::nullopt}});
+}
 inline Policy Observing() { return PolicyOf(Rule{.name = "test", .mode = Mode::kObserve}); }
 
 inline constexpr Capabilities kReleases{.release = true, .release_in_chunks = true};

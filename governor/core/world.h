@@ -18,6 +18,7 @@
 #include "governor/core/forecast.h"
 #include "governor/core/freeze.h"
 #include "governor/core/lazily_freed.h"
+#include "governor/core/leak.h"
 #include "governor/core/policy.h"
 #include "governor/core/reclaim_pace.h"
 #include "governor/core/snapshot.h"
@@ -54,6 +55,9 @@ struct CgroupState {
   bool stalls = false;  // it has been said
   bool pressure_alarm = false;
   std::optional<Bytes> wire;  // v1: where the alarm stands
+  Leak leak;
+  bool unsavable = false;  // it has been said
+  Instant soft_limits_at;  // when they were shared out last
   Instant in_need_since;
   Instant settled_at;     // memory that was asked for had left by then: an older reading still counts it
   unsigned withheld = 0;  // what was said in this episode about a need that nobody was asked to meet, as bits

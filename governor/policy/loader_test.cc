@@ -68,6 +68,8 @@ void ExpectSame(const core::Rule& left, const core::Rule& right) {
   EXPECT_EQ(left.pace.longest_stall, right.pace.longest_stall);
   EXPECT_EQ(left.pace.deadline, right.pace.deadline);
   EXPECT_EQ(left.pace.ttl, right.pace.ttl);
+  EXPECT_EQ(left.pace.gc_cpu_percent, right.pace.gc_cpu_percent);
+  EXPECT_EQ(left.soft_limit.follow_percent, right.soft_limit.follow_percent);
 }
 
 TEST(AnEmptyPolicy, ObservesEverything) {
@@ -118,7 +120,11 @@ rules:
       longestStall: 20ms
       deadline: 500ms
       ttl: 5m
+      gcCpuShare: 2.5%
+    softLimit:
+      follow: 75%
   - name: rest
+    softLimit: {follow: never}
 )");
   EXPECT_EQ(policy.node.reserve, 1536 * kMiB);
   ASSERT_THAT(policy.rules, SizeIs(2));
@@ -142,6 +148,9 @@ rules:
   EXPECT_EQ(rule.pace.longest_stall, milliseconds(20));
   EXPECT_EQ(rule.pace.deadline, milliseconds(500));
   EXPECT_EQ(rule.pace.ttl, minutes(5));
+  EXPECT_EQ(rule.pace.gc_cpu_percent, 2.5);
+  EXPECT_THAT(rule.soft_limit.follow_percent, Optional(75));
+  EXPECT_FALSE(policy.rules[1].soft_limit.follow_percent);
   EXPECT_EQ(policy.rules[1].name, "rest");
 }
 

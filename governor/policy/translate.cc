@@ -90,6 +90,10 @@ core::Rule Translate(const v1::Rule& file) {
   if (pace.has_longest_stall_ns()) rule.pace.longest_stall = Nanoseconds(pace.longest_stall_ns());
   if (pace.has_deadline_ns()) rule.pace.deadline = Nanoseconds(pace.deadline_ns());
   if (pace.has_ttl_ns()) rule.pace.ttl = Nanoseconds(pace.ttl_ns());
+  if (pace.has_gc_cpu_percent()) rule.pace.gc_cpu_percent = pace.gc_cpu_percent();
+  if (file.soft_limit().has_follow_percent()) {
+    rule.soft_limit.follow_percent = PercentOrNever(file.soft_limit().follow_percent());
+  }
   return rule;
 }
 

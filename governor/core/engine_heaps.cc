@@ -1,0 +1,143 @@
+// The engine and collected heaps: soft limits that follow the limits of cgroups, the one that follows a
+// collection, and the verdict on a domain that no release can save.
+
+#include <algorithm>
+
+#include "absl/strings/str_format.h"
+#include "governor/core/engine.h"
+#include "governor/core/explain.h"
+
+namespace memgov::core {
+namespace {
+
+// A soft limit that leaves a collected heap room to work: the client raises it to its own floor if need be.
+constexpr double kSoftLimitOverLive = 1.3;
+constexpr Bytes kSoftLimitSlack = 16 * kMiB;
+
+// Settings come once a second at most.
+constexpr auto kShareOutEvery = std::chrono::seconds(1);
+
+// Below this share of its limit no domain is near enough to be watched for a leak.
+constexpr double kWatchedAbovePercent = 50;
+
+}  // namespace
+
+// After a collection that worked, a lowered soft limit keeps the heap from growing back at once (Go issue
+// 41444). It takes the first report since then, because older ones count the garbage as live.
+void Engine::SendSoftLimit(ClientId id) {
+  const auto it = ledger_.clients().find(id);
+  if (it == ledger_.clients().end() || !it->second.soft_limit_after || !it->second.report) return;
+  ClientState& client = it->second;
+  if (client.report->received_at < client.soft_limit_after->outcome->received_at) return;
+  const Directive collect = std::exchange(client.soft_limit_after, std::nullopt)->directive;
+
+  const CgroupState* domain = world_.Find(collect.domain);
+  if (domain == nullptr || client.report->retained_kind != EstimateKind::kExact) return;
+  if (!client.info.capabilities.set_soft_limit || !Lists(RuleOf(client), ActionKind::kSetSoftLimit)) return;
+  const auto bytes = static_cast<Bytes>(static_cast<double>(client.report->live) * kSoftLimitOverLive) +
+                     client.report->non_heap + kSoftLimitSlack;
+  Send(*domain, client, SetSoftLimit{.bytes = bytes}, collect.reason, {});
+}
+
+// Soft limits follow every limit above a heap but the node's: what the node has left is shared with programs
+// that nobody told us of.
+void Engine::FollowLimits(const ClientReport& report) {
+  const auto it = ledger_.clients().find(report.client);
+  if (it == ledger_.clients().end() || !it->second.info.capabilities.set_soft_limit) return;
+  world_.VisitUpwards(it->second.info.cgroup, [this](CgroupState& domain) {
+    if (domain.id == kNodeId || !domain.limit || !domain.last) return;
+    if (now_ - domain.soft_limits_at < kShareOutEvery) return;
+    domain.soft_limits_at = now_;
+    ShareOutSoftLimits(domain);
+  });
+}
+
+void Engine::ShareOutSoftLimits(CgroupState& domain) {
+  const auto follow = domain.rule->soft_limit.follow_percent;
+  if (!follow) return;
+  std::vector<ClientState*> heaps;
+  std::vector<Heap> sizes;
+  std::set<CgroupId> homes;
+  for (const ClientId id : domain.clients) {
+    ClientState& client = ledger_.clients().at(id);
+    if (!client.info.capabilities.set_soft_limit || client.keeps_own_limit || !client.report) continue;
+    if (client.report->live <= 0 || !Lists(RuleOf(client), ActionKind::kSetSoftLimit)) continue;
+    heaps.push_back(&client);
+    sizes.push_back({.live = client.report->live, .non_heap = client.report->non_heap});
+    homes.insert(client.info.cgroup);
+  }
+  if (heaps.empty()) return;
+  // What is in the cgroups of these heaps is taken for theirs: garbage is in no report.
+  Bytes others = domain.pressing;
+  for (const CgroupId home : homes) others -= world_.Find(home)->pressing;
+  const auto room =
+      static_cast<Bytes>(static_cast<double>(*domain.limit) * *follow / 100) - std::max<Bytes>(others, 0);
+  const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
+  for (std::size_t i = 0; i < heaps.size(); ++i) {
+    // The tightest limit above counts.
+    Bytes& share = heaps[i]->shares[domain.id];
+    share = limits[i];
+    Bytes target = share;
+    std::erase_if(heaps[i]->shares, [&](const auto& entry) { return world_.Find(entry.first) == nullptr; });
+    for (const auto& [unused, bytes] : heaps[i]->shares) target = std::min(target, bytes);
+    const bool act = MayAct(domain, *heaps[i]);
+    SoftLimit& told = act ? heaps[i]->soft_limit : heaps[i]->pretended.soft_limit;
+    const auto next = told.Next(now_, target);
+    if (!next) continue;
+    told.Told(now_, *next, RuleOf(*heaps[i]).pace.ttl);
+    Send(domain, *heaps[i], SetSoftLimit{.bytes = *next},
+         {.rule = domain.rule->name,
+          .signal = Signal::kUsage,
+          .observed = domain.PressingPercent(),
+          .threshold = *follow},
+         {});
+  }
+}
+
+// What stays in the domain if everybody gives all they have. `hope` where somebody cannot tell how much that
+// is, and has not shown it of late.
+Bytes Engine::FloorOf(const CgroupState& domain, bool* hope) const {
+  Bytes floor = domain.pressing - domain.lazily_freed.at_most;
+  for (const ClientId id : domain.clients) {
+    const ClientState& client = ledger_.clients().at(id);
+    if (!client.report) continue;
+    const Capabilities& can = client.info.capabilities;
+    const bool cannot_tell =
+        client.report->retained_kind == EstimateKind::kNone && (can.release || can.collect);
+    const bool caches = can.shed && Lists(RuleOf(client), ActionKind::kShed);
+    const bool untried = client.learned.fruitless == 0 && now_ - client.learned.closed_at > Leak::kWindow;
+    if ((cannot_tell || caches) && untried) *hope = true;
+    const double yield =
+        std::max(client.learned.yield(ActionKind::kRelease), client.learned.yield(ActionKind::kCollect));
+    floor -= static_cast<Bytes>(static_cast<double>(client.report->retained) * yield);
+  }
+  return floor;
+}
+
+void Engine::WatchForLeak(CgroupState& domain) {
+  if (domain.PressingPercent() < kWatchedAbovePercent) {
+    domain.leak.Forget();
+    domain.unsavable = false;
+    return;
+  }
+  if (!domain.leak.IsDue(now_)) return;
+  bool hope = false;
+  domain.leak.Observe(now_, FloorOf(domain, &hope));
+  const auto leak = domain.leak.view(*domain.limit + world_.SwapLeftOf(domain));
+  const bool unsavable = leak && !hope && domain.detector.level() != Level::kCalm;
+  if (!unsavable) {
+    if (!leak) domain.unsavable = false;
+    return;
+  }
+  if (std::exchange(domain.unsavable, true)) return;
+  Note note = NoteOn(domain, NoteKind::kUnsavable);
+  note.bytes = leak->floor;
+  note.facts = world_.FactsOf(domain);
+  note.text = absl::StrFormat(
+      "what no release can free grows by %s/s (over the last %.0f s, now %s): the limit is reached in %.0f s",
+      TextOf(static_cast<Bytes>(leak->bytes_per_second)), std::chrono::duration<double>(leak->over).count(),
+      TextOf(leak->floor), std::chrono::duration<double>(leak->to_limit).count());
+  decisions_.notes.push_back(std::move(note));
+}
+
+}  // namespace memgov::core

@@ -1,0 +1,243 @@
+// Soft limits that follow the limits of cgroups, the CPU that collections may cost, and the verdict on what
+// cannot be saved.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "governor/core/testing.h"
+
+namespace memgov::core {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::kCollects;
+using testing::kReleases;
+using testing::Node;
+using ::testing::SizeIs;
+
+class HeapsTest : public ::testing::Test {
+ protected:
+  explicit HeapsTest(std::optional<double> follow_percent = std::nullopt, Mode mode = Mode::kEnforce)
+      : node_(testing::PolicyOf(
+            {.name = "test", .mode = mode, .soft_limit = {.follow_percent = follow_percent}})) {
+    pod_ = node_.Add("/pod", 1000 * kMiB);
+  }
+
+  CgroupId Container(const std::string& name, Bytes usage, std::optional<Bytes> limit = std::nullopt) {
+    const CgroupId cgroup = node_.Add("/pod/" + name, limit);
+    node_.Charge(cgroup, usage);
+    return cgroup;
+  }
+  ClientId Heap(CgroupId cgroup, Bytes live, Bytes retained = 0) {
+    const ClientId client = node_.Attach(cgroup, kCollects);
+    node_.Report(client, retained, EstimateKind::kExact, live);
+    return client;
+  }
+  // What each client was told, in MiB, by client.
+  static std::map<ClientId, Bytes> Told(const Decisions& decisions) {
+    std::map<ClientId, Bytes> told;
+    for (const Directive& directive : decisions.directives) {
+      if (const auto* limit = std::get_if<SetSoftLimit>(&directive.action)) {
+        told[directive.client] = limit->bytes / kMiB;
+      }
+    }
+    return told;
+  }
+  Decisions TickAfter(Duration time) {
+    node_.Pass(time);
+    return node_.Tick();
+  }
+
+  Node node_;
+  CgroupId pod_{};
+};
+
+class FollowTest : public HeapsTest {
+ protected:
+  explicit FollowTest(Mode mode = Mode::kEnforce) : HeapsTest(90, mode) {}
+};
+
+TEST_F(FollowTest, AHeapAloneGetsItsShareOfTheLimit) {
+  const ClientId go = Heap(Container("go", 200 * kMiB), 100 * kMiB);
+  const Decisions decisions = node_.Tick();
+  EXPECT_THAT(Told(decisions), ElementsAre(std::pair(go, 900)));
+  EXPECT_EQ(decisions.directives.at(0).reason.threshold, 90);
+}
+
+TEST_F(FollowTest, WhatOthersUseIsTakenOff) {
+  const ClientId go = Heap(Container("go", 200 * kMiB), 100 * kMiB);
+  Container("redis", 300 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 600)));
+}
+
+TEST_F(FollowTest, SeveralHeapsShareByTheSquareRootOfWhatTheyUse) {
+  const ClientId large = Heap(Container("large", 400 * kMiB), 400 * kMiB);
+  const ClientId small = Heap(Container("small", 100 * kMiB), 100 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 666), std::pair(small, 233)));
+}
+
+TEST_F(FollowTest, OfTwoLimitsAboveTheTighterCounts) {
+  const ClientId go = Heap(Container("go", 100 * kMiB, 300 * kMiB), 50 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()).at(go), 270);
+}
+
+TEST_F(FollowTest, ALimitThatChangesIsFollowed) {
+  const ClientId go = Heap(Container("go", 200 * kMiB), 100 * kMiB);
+  node_.Tick();
+  node_.SetLimit(pod_, 500 * kMiB);
+  node_.Pass(seconds(1));
+  node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 450)));
+  node_.SetLimit(pod_, 1000 * kMiB);
+  node_.Pass(seconds(2));
+  node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 540))) << "up by a tenth a second";
+}
+
+TEST_F(FollowTest, WhereNothingChangesItIsOnlyRenewed) {
+  const ClientId go = Heap(Container("go", 200 * kMiB), 100 * kMiB);
+  node_.Tick();
+  for (int i = 1; i < 15; ++i) {
+    node_.Pass(seconds(1));
+    node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
+    EXPECT_THAT(Told(node_.Tick()), IsEmpty());
+  }
+  node_.Pass(seconds(1));
+  node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), SizeIs(1));
+}
+
+TEST_F(FollowTest, WhoDeclinesHasAUserWhoKnowsBetter) {
+  const ClientId go = Heap(Container("go", 200 * kMiB), 100 * kMiB);
+  const Decisions told = node_.Tick();
+  node_.Answer(told.directives.at(0), 0, OutcomeStatus::kDeclined);
+  for (int i = 0; i < 40; ++i) {
+    node_.Pass(seconds(1));
+    node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
+    EXPECT_THAT(Told(node_.Tick()), IsEmpty());
+  }
+}
+
+class FollowObserved : public FollowTest {
+ protected:
+  FollowObserved() : FollowTest(Mode::kObserve) {}
+};
+
+TEST_F(FollowObserved, ObserveModeSaysSoAndSendsNothing) {
+  Heap(Container("go", 200 * kMiB), 100 * kMiB);
+  const Decisions decisions = node_.Tick();
+  EXPECT_THAT(decisions.directives, IsEmpty());
+  EXPECT_THAT(node_.Lines(decisions), ElementsAre("would_ask c1 set_soft_limit"));
+}
+
+TEST_F(HeapsTest, WhereThereIsTimeOneCollectsAfterTheOther) {
+  Heap(Container("a", 430 * kMiB), 100 * kMiB, 60 * kMiB);
+  Heap(Container("b", 430 * kMiB), 100 * kMiB, 50 * kMiB);
+  const Decisions first = node_.Tick();
+  EXPECT_THAT(node_.Lines(first), ElementsAre("woke /pod", "asked c1 collect 60.0 MiB"));
+  EXPECT_THAT(node_.Lines(TickAfter(milliseconds(50))), IsEmpty());
+  node_.Pass(milliseconds(50));
+  node_.Deliver(first.directives.at(0), 30 * kMiB);
+  EXPECT_THAT(node_.Lines(node_.Tick(), {NoteKind::kAsked}), ElementsAre("asked c2 collect 50.0 MiB"));
+}
+
+TEST_F(HeapsTest, ACriticalNeedWaitsForNobody) {
+  Heap(Container("a", 480 * kMiB), 100 * kMiB, 90 * kMiB);
+  Heap(Container("b", 480 * kMiB), 100 * kMiB, 80 * kMiB);
+  EXPECT_THAT(node_.Lines(node_.Tick(), {NoteKind::kAsked}),
+              ElementsAre("asked c1 collect 90.0 MiB", "asked c2 collect 80.0 MiB"));
+}
+
+TEST_F(HeapsTest, ACollectionHasToPayOffItsCpuBeforeTheNext) {
+  const CgroupId cgroup = Container("a", 870 * kMiB);
+  const ClientId go = Heap(cgroup, 700 * kMiB, 100 * kMiB);
+  Decisions asked = node_.Tick();
+  ASSERT_THAT(asked.directives, SizeIs(1));
+  node_.Pass(seconds(1));  // so long it took: ten seconds at a tenth of a CPU
+  node_.Deliver(asked.directives[0], 10 * kMiB);
+  node_.Report(go, 100 * kMiB, EstimateKind::kExact, 700 * kMiB);
+  node_.Tick();
+  EXPECT_THAT(node_.Lines(TickAfter(seconds(6)), {NoteKind::kAsked}), IsEmpty()) << "its cooldown is over";
+  EXPECT_THAT(node_.Lines(TickAfter(seconds(4)), {NoteKind::kAsked}), SizeIs(1));
+}
+
+// A pod whose one tenant holds `retained` and uses the rest, 4 MiB more each second.
+class LeakTest : public HeapsTest {
+ protected:
+  std::vector<std::string> Run(int count, Bytes start, Bytes by, Bytes retained) {
+    const CgroupId cgroup = Container("a", start);
+    const ClientId client = node_.Attach(cgroup, kReleases);
+    std::vector<std::string> verdicts;
+    for (int i = 0; i < count; ++i) {
+      node_.Pass(seconds(1));
+      node_.Charge(cgroup, by);
+      node_.Report(client, retained, EstimateKind::kExact);
+      for (std::string& line : node_.Lines(node_.Tick(), {NoteKind::kUnsavable})) {
+        verdicts.push_back(std::move(line));
+      }
+    }
+    return verdicts;
+  }
+};
+
+TEST_F(LeakTest, WhatGrowsBeyondAllThatCouldBeFreedIsSaidOnce) {
+  const auto verdicts = Run(30, 860 * kMiB, 4 * kMiB, 0);
+  ASSERT_THAT(verdicts, SizeIs(1));
+  EXPECT_THAT(verdicts[0], HasSubstr("grows by 4.0 MiB/s (over the last 10 s, now 900.0 MiB)"));
+}
+
+TEST_F(LeakTest, WhileRetainedMemoryGrowsNothingIsLost) {
+  const CgroupId cgroup = Container("a", 500 * kMiB);
+  const ClientId client = node_.Attach(cgroup, kReleases);
+  for (int i = 0; i < 40; ++i) {
+    node_.Pass(seconds(1));
+    node_.Charge(cgroup, 10 * kMiB);
+    node_.Report(client, i * 10 * kMiB, EstimateKind::kExact);
+    EXPECT_THAT(node_.Lines(node_.Tick(), {NoteKind::kUnsavable}), IsEmpty());
+  }
+}
+
+TEST_F(LeakTest, ACalmDomainThatGrowsIsNoCase) { EXPECT_THAT(Run(25, 700 * kMiB, 4 * kMiB, 0), IsEmpty()); }
+
+TEST_F(LeakTest, SomebodyWhoCannotTellIsAskedFirst) {
+  const CgroupId cgroup = Container("a", 860 * kMiB);
+  const ClientId go = node_.Attach(cgroup, kCollects);
+  node_.Report(go, 0, EstimateKind::kNone);
+  std::optional<Directive> asked;
+  bool verdict = false;
+  for (int i = 0; i < 30 && !verdict; ++i) {
+    node_.Pass(seconds(1));
+    node_.Charge(cgroup, 4 * kMiB);
+    if (asked) node_.Answer(*asked, 0);
+    const Decisions decisions = node_.Tick();
+    if (!decisions.directives.empty()) asked = decisions.directives[0];
+    verdict = !node_.Lines(decisions, {NoteKind::kUnsavable}).empty();
+    EXPECT_TRUE(asked || !verdict);
+  }
+  EXPECT_TRUE(verdict);
+}
+
+TEST_F(LeakTest, WhoCannotBeSavedIsNotTormentedWithCollections) {
+  const CgroupId cgroup = Container("a", 840 * kMiB);
+  const ClientId go = node_.Attach(cgroup, kCollects);
+  bool verdict = false;
+  int asked_after = 0;
+  for (int i = 0; i < 38; ++i) {
+    node_.Pass(seconds(1));
+    node_.Charge(cgroup, 4 * kMiB);
+    node_.Report(go, 2 * kMiB, EstimateKind::kExact, 800 * kMiB);  // half a second's growth
+    const Decisions decisions = node_.Tick();
+    if (verdict) asked_after += static_cast<int>(decisions.directives.size());
+    for (const Directive& directive : decisions.directives) node_.Answer(directive, 0);
+    verdict = verdict || !node_.Lines(decisions, {NoteKind::kUnsavable}).empty();
+  }
+  EXPECT_TRUE(verdict);
+  EXPECT_EQ(asked_after, 0);
+}
+
+}  // namespace
+}  // namespace memgov::core
