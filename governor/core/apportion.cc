@@ -9,7 +9,7 @@ namespace {
 bool AskedBefore(const Candidate& a, const Candidate& b) {
   const auto size = [](const Candidate& c) {
     const Bytes bytes = c.promise == Promise::kEstimate ? c.expected : c.size;
-    return static_cast<double>(bytes) / c.protect_weight;
+    return static_cast<double>(bytes) / (c.protect_weight * c.price);
   };
   return std::tuple(a.promise, a.rung, -size(a), a.client) <
          std::tuple(b.promise, b.rung, -size(b), b.client);

@@ -1,7 +1,8 @@
 // Who gives how much towards one deficit? The cheapest rung of the ladder first, and on a rung the largest
-// first, because each request costs its client something; a client with twice the protect weight counts as
-// half as large. Nobody is asked for more than expected of it. Those who cannot tell what they hold are a
-// hope: asked after the others, a few at a time. The caches of applications come last, one client at a time.
+// first, because each request costs its client something; a client with twice the protect weight, or whose
+// bytes cost twice as much, counts as half as large. Nobody is asked for more than expected of it. Those who
+// cannot tell what they hold are a hope: asked after the others, a few at a time. The caches of applications
+// come last, one client at a time.
 
 #pragma once
 
@@ -26,6 +27,7 @@ struct Candidate {
   Bytes expected = 0;         // kEstimate: reported retained memory x learned yield
   Bytes size = 0;             // otherwise: its cgroup's usage, for the order only
   double protect_weight = 1;  // > 0
+  double price = 1;           // of a byte (price.h); > 0
   bool in_chunks = false;     // can stop at a byte target
 };
 

@@ -41,6 +41,13 @@ TEST(Apportion, TwiceTheProtectWeightCountsAsHalfAsLarge) {
               ElementsAre(Share{kA, 100 * kMiB}));
 }
 
+TEST(Apportion, BytesThatCostLessComeFirst) {
+  Candidate dear = Holding(kA, 300 * kMiB);
+  dear.price = 2;
+  EXPECT_THAT(Apportion(100 * kMiB, {dear, Holding(kB, 151 * kMiB)}, 0), ElementsAre(Share{kB, 100 * kMiB}));
+  EXPECT_THAT(Apportion(100 * kMiB, {dear, Holding(kB, 149 * kMiB)}, 0), ElementsAre(Share{kA, 100 * kMiB}));
+}
+
 TEST(Apportion, ALowerRungComesFirstHoweverSmall) {
   Candidate collects = Holding(kA, 500 * kMiB);
   collects.rung = 3;

@@ -90,7 +90,7 @@ class Engine {
   void Ask(CgroupState& domain);
   Bytes NeedOf(const CgroupState& domain) const;
   Survey Look(const CgroupState& domain, bool act);
-  void LookAt(const CgroupState& domain, const ClientState& client, bool act, Survey* survey);
+  void LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey);
   bool TimeIsShort(const CgroupState& domain) const;
   bool MayBeCollected(const CgroupState& domain, const ClientState& client, const Offer& offer,
                       Survey* survey);

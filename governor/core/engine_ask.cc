@@ -87,7 +87,7 @@ void Engine::Ask(CgroupState& domain) {
 Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
   Survey survey;
   for (const ClientId id : domain.clients) {
-    const ClientState& client = ledger_.clients().at(id);
+    ClientState& client = ledger_.clients().at(id);
     if (client.giving) {
       const InFlight& request = ledger_.in_flight().at(*client.giving);
       ++survey.busy;
@@ -104,7 +104,7 @@ Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
   return survey;
 }
 
-void Engine::LookAt(const CgroupState& domain, const ClientState& client, bool act, Survey* survey) {
+void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey) {
   const Rule& rule = RuleOf(client);
   if (!GivesAnything(rule, client.info.capabilities)) return;
   Instant free_at = client.learned.ask_again_at;
@@ -118,6 +118,7 @@ void Engine::LookAt(const CgroupState& domain, const ClientState& client, bool a
     return;
   }
   const CgroupState& cgroup = *world_.Find(client.info.cgroup);
+  if (cgroup.last) client.price.Observe(cgroup.last->taken_at, cgroup.last->usage);
   if (cgroup.read_wanted_at && *cgroup.read_wanted_at < now_) {
     ++survey->unreadable;  // until a reading comes after all
     return;
@@ -135,6 +136,7 @@ void Engine::LookAt(const CgroupState& domain, const ClientState& client, bool a
        .expected = offer->expected,
        .size = cgroup.last ? cgroup.last->usage : 0,
        .protect_weight = rule.protect_weight,
+       .price = client.price.PerByte(now_),
        .in_chunks = offer->kind == ActionKind::kRelease && client.info.capabilities.release_in_chunks});
 }
 

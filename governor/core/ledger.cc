@@ -61,6 +61,7 @@ void Ledger::Apply(Instant now, const ClientEvent& event) {
   } else if (const auto* report = std::get_if<ClientReport>(&event)) {
     if (const auto it = clients_.find(report->client); it != clients_.end()) {
       it->second.report = Possible(*report);
+      it->second.price.Report(now, it->second.report->live, it->second.report->retained);
     }
   } else if (const auto* outcome = std::get_if<ClientOutcome>(&event)) {
     const auto it = in_flight_.find(outcome->directive);
@@ -143,6 +144,9 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
   client.giving.reset();
   client.learned.closed_at = now;
   client.learned.CoolDown(now, CooldownAfter(request), closed.returned >= kNothing);
+  if (closed.returned >= kNothing) {
+    client.price.Paid(now, closed.returned, request.outcome->received_at - request.sent_at, reading->usage);
+  }
   if (request.outcome && std::holds_alternative<Collect>(request.directive.action)) {
     client.learned.collect_again_at = now + PaidOffAfter(request);
   }

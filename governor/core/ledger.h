@@ -15,6 +15,7 @@
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
 #include "governor/core/policy.h"
+#include "governor/core/price.h"
 #include "governor/core/soft_limit.h"
 #include "governor/core/units.h"
 
@@ -77,6 +78,7 @@ struct ClientState {
   ClientAttached info;
   std::optional<ClientReport> report;
   Learned learned;
+  Price price;
   std::optional<DirectiveId> giving;  // the request for memory in flight, at most one
   Instant eager_until;                // the TTL of the last SetReleaseMode(eager)
   Pretended pretended;
