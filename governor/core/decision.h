@@ -17,14 +17,16 @@
 namespace memgov::core {
 
 enum class Level { kCalm, kWake, kCritical };
-enum class Signal { kUsage, kTimeToLimit, kStall };
+enum class Signal { kUsage, kTimeToLimit, kStall, kSoftLimit };
 
 // Which rule compared what with what, and for how long it had held. The same in log, wire and journal.
 struct Reason {
   std::string rule;
   Signal signal = Signal::kUsage;
-  double observed = 0;   // kUsage: percent of the limit; kTimeToLimit: seconds; kStall: percent of time
-  double threshold = 0;  // same unit
+  // kUsage: percent of the limit; kTimeToLimit: seconds; kStall: percent of time; kSoftLimit: no crossing, usage
+  // and the share that soft limits may take, percent of the limit.
+  double observed = 0;
+  double threshold = 0;
   Duration held{};
 };
 

@@ -87,7 +87,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
     told.Told(now_, *next, RuleOf(*heaps[i]).pace.ttl);
     Send(domain, *heaps[i], SetSoftLimit{.bytes = *next},
          {.rule = domain.rule->name,
-          .signal = Signal::kUsage,
+          .signal = Signal::kSoftLimit,
           .observed = domain.PressingPercent(),
           .threshold = *follow},
          {});

@@ -53,6 +53,8 @@ std::string_view NameOf(Signal signal) {
       return "time_to_limit";
     case Signal::kStall:
       return "stall";
+    case Signal::kSoftLimit:
+      return "soft_limit";
   }
   return "unknown";
 }
@@ -93,6 +95,10 @@ std::string TextOf(const Reason& reason) {
   if (reason.signal == Signal::kStall) {
     return absl::StrFormat("rule %s: stalled on memory %.0f %% of the time, threshold %g %%, for %d ms",
                            reason.rule, reason.observed, reason.threshold, held_ms);
+  }
+  if (reason.signal == Signal::kSoftLimit) {
+    return absl::StrFormat("rule %s: soft limits take %g %% of the limit, usage is %.1f %%", reason.rule,
+                           reason.threshold, reason.observed);
   }
   return absl::StrFormat("rule %s: usage %.1f %% of the limit, threshold %g %%, for %d ms", reason.rule,
                          reason.observed, reason.threshold, held_ms);

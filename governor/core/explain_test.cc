@@ -59,6 +59,8 @@ TEST(Explain, ActionsLevelsAndSignalsHaveTheWordsOfTheProtocol) {
   EXPECT_EQ(NameOf(Level::kCritical), "critical");
   EXPECT_EQ(NameOf(Signal::kUsage), "usage");
   EXPECT_EQ(NameOf(Signal::kTimeToLimit), "time_to_limit");
+  EXPECT_EQ(NameOf(Signal::kStall), "stall");
+  EXPECT_EQ(NameOf(Signal::kSoftLimit), "soft_limit");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "governor/core/explain.h"
 
 namespace memgov::session {
 namespace {
@@ -223,18 +224,6 @@ v1::Level LevelToWire(core::Level level) {
   return v1::LEVEL_UNSPECIFIED;
 }
 
-const char* SignalToWire(core::Signal signal) {
-  switch (signal) {
-    case core::Signal::kUsage:
-      return "usage";
-    case core::Signal::kTimeToLimit:
-      return "time_to_limit";
-    case core::Signal::kStall:
-      return "stall";
-  }
-  return "";
-}
-
 void ActionToWire(const core::Directive& directive, v1::Directive& out) {
   std::visit(
       [&](const auto& action) {
@@ -299,7 +288,7 @@ v1::GovernorMessage DirectiveToWire(const core::Directive& directive, absl::stri
   out.set_level(LevelToWire(directive.level));
   v1::Reason& reason = *out.mutable_reason();
   reason.set_rule(TextToWire(directive.reason.rule));
-  reason.set_signal(SignalToWire(directive.reason.signal));
+  reason.set_signal(std::string(core::NameOf(directive.reason.signal)));
   reason.set_observed(directive.reason.observed);
   reason.set_threshold(directive.reason.threshold);
   reason.set_held_ms(MillisecondsToWire(directive.reason.held));
