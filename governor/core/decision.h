@@ -23,8 +23,8 @@ enum class Signal { kUsage, kTimeToLimit, kStall, kSoftLimit };
 struct Reason {
   std::string rule;
   Signal signal = Signal::kUsage;
-  // kUsage: percent of the limit; kTimeToLimit: seconds; kStall: percent of time; kSoftLimit: no crossing, usage
-  // and the share that soft limits may take, percent of the limit.
+  // kUsage: percent of the limit; kTimeToLimit: seconds; kStall: percent of time; kSoftLimit: no crossing,
+  // usage and the share that soft limits may take, percent of the limit.
   double observed = 0;
   double threshold = 0;
   Duration held{};

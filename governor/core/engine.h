@@ -60,10 +60,8 @@ class Engine {
     Bytes coming = 0;  // expected of requests in flight
     int hopes = 0;     // requests in flight of which nothing is expected
     int busy = 0, cooling = 0, empty = 0, unreadable = 0;
-    int others = 0;  // of the other kind: not looked at
-    // Collections that are not asked for: beyond the client's CPU budget, or only a torment to a program that
-    // cannot be saved.
-    int over_budget = 0, pointless = 0;
+    int others = 0;       // of the other kind: not looked at
+    int over_budget = 0;  // collections that would cost their clients too much CPU
   };
   // What one request is about.
   struct Terms {
@@ -92,8 +90,7 @@ class Engine {
   Survey Look(const CgroupState& domain, bool act);
   void LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey);
   bool TimeIsShort(const CgroupState& domain) const;
-  bool MayBeCollected(const CgroupState& domain, const ClientState& client, const Offer& offer,
-                      Survey* survey);
+  bool MayBeCollected(const CgroupState& domain, const ClientState& client, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
   std::optional<Offer> OfferOf(const ClientState& client) const;
   bool IsFresh(CgroupState& cgroup);

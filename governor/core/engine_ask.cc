@@ -39,9 +39,6 @@ Action Giving(ActionKind kind, Bytes bytes, Duration longest_stall) {
   return Release{.bytes = bytes, .longest_stall = longest_stall};
 }
 
-// In a domain that cannot be saved: a collection that buys less time is not worth its CPU.
-constexpr double kWorthCollectingSeconds = 10;
-
 // Of the limit: so much more has to leave a domain that thrashes, at least.
 constexpr double kStallNeedsShare = 0.1;
 
@@ -107,7 +104,7 @@ Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
 void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey) {
   const Rule& rule = RuleOf(client);
   if (!GivesAnything(rule, client.info.capabilities)) return;
-  Instant free_at = client.learned.ask_again_at;
+  Instant free_at = TimeIsShort(domain) ? client.learned.ask_again_in_haste_at : client.learned.ask_again_at;
   if (!act) {
     if (client.pretended.ask_again_at > now_) survey->coming += client.pretended.expected;
     free_at = std::max(free_at, client.pretended.ask_again_at);
@@ -128,7 +125,7 @@ void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Su
     ++survey->empty;
     return;
   }
-  if (offer->kind == ActionKind::kCollect && !MayBeCollected(domain, client, *offer, survey)) return;
+  if (offer->kind == ActionKind::kCollect && !MayBeCollected(domain, client, survey)) return;
   survey->candidates.push_back(
       {.client = client.info.client,
        .promise = offer->promise,
@@ -141,20 +138,13 @@ void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Su
 }
 
 bool Engine::TimeIsShort(const CgroupState& domain) const {
-  return domain.detector.level() == Level::kCritical ||
+  return domain.detector.level() == Level::kCritical || domain.brake.braking() ||
          domain.detector.ReasonAt(now_).signal != Signal::kUsage;
 }
 
-// A collection costs its program CPU: where there is time it has a budget.
-bool Engine::MayBeCollected(const CgroupState& domain, const ClientState& client, const Offer& offer,
-                            Survey* survey) {
-  if (domain.unsavable) {
-    const double buys = static_cast<double>(offer.expected) / std::max(domain.forecast.BytesPerSecond(), 1.0);
-    if (buys >= kWorthCollectingSeconds) return true;
-    ++survey->pointless;
-    return false;
-  }
-  if (TimeIsShort(domain)) return true;
+// A collection costs its program CPU, and has a budget: where there is time, and where it can save nobody.
+bool Engine::MayBeCollected(const CgroupState& domain, const ClientState& client, Survey* survey) {
+  if (TimeIsShort(domain) && !domain.unsavable) return true;
   if (client.learned.collect_again_at > now_) {
     ++survey->over_budget;
     WakeAt(client.learned.collect_again_at);
@@ -234,8 +224,15 @@ bool Engine::HelpIsPossible(const CgroupState& domain) const {
 }
 
 bool Engine::HelpIsComing(const CgroupState& domain) const {
-  return std::any_of(domain.clients.begin(), domain.clients.end(),
-                     [&](ClientId id) { return ledger_.clients().at(id).giving.has_value(); });
+  return std::any_of(domain.clients.begin(), domain.clients.end(), [&](ClientId id) {
+    const ClientState& client = ledger_.clients().at(id);
+    if (client.giving) return true;
+    // One that gave, and may soon be asked again.
+    const Instant again_at = client.learned.ask_again_in_haste_at;
+    const bool soon = client.learned.fruitless == 0 && again_at > now_ && domain.brake.ends_at() &&
+                      again_at < *domain.brake.ends_at();
+    return soon && MayAct(domain, client);
+  });
 }
 
 void Engine::Withhold(CgroupState& domain, Bytes missing, const Survey& survey) {
@@ -243,10 +240,9 @@ void Engine::Withhold(CgroupState& domain, Bytes missing, const Survey& survey) 
   std::string text = absl::StrCat("nobody to ask now: ", survey.cooling, " cooling down, ", survey.empty,
                                   " hold nothing, ", survey.unreadable, " cannot be read");
   if (survey.over_budget > 0) absl::StrAppend(&text, ", ", survey.over_budget, " over their CPU budget");
-  if (survey.pointless > 0) absl::StrAppend(&text, ", ", survey.pointless, " would buy no time");
   if (survey.cooling + survey.over_budget > 0) {
     what = kSaidWaiting;
-  } else if (survey.empty + survey.unreadable + survey.pointless == 0) {
+  } else if (survey.empty + survey.unreadable == 0) {
     what = kSaidNobody;
     text = "no client that could give memory";
   }

@@ -82,7 +82,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
     for (const auto& [unused, bytes] : heaps[i]->shares) target = std::min(target, bytes);
     const bool act = MayAct(domain, *heaps[i]);
     SoftLimit& told = act ? heaps[i]->soft_limit : heaps[i]->pretended.soft_limit;
-    const auto next = told.Next(now_, target);
+    const auto next = told.Next(now_, target, SoftLimitFloor(sizes[i]));
     if (!next) continue;
     told.Told(now_, *next, RuleOf(*heaps[i]).pace.ttl);
     Send(domain, *heaps[i], SetSoftLimit{.bytes = *next},

@@ -14,6 +14,7 @@ constexpr auto kArmableReading = std::chrono::milliseconds(1);
 // A client that was quick may be asked again after this part of the cooldown, one that gave nothing after
 // twice that.
 constexpr int kShortestPart = 10;
+constexpr int kShortestPartInHaste = 50;  // in a critical or braked domain, or one that will be full at once
 constexpr auto kWriteSettles = std::chrono::seconds(3);
 constexpr Bytes kNothing = kMiB / 2;
 constexpr double kSoftLimitFloor = 1.2;  // of live
@@ -113,9 +114,11 @@ void Invariants::CheckNote(const Note& note, const Decisions& decisions) {
       Expect(note.bytes >= 0, "nothing negative comes back", "a note");
       const auto it = note.client ? clients_.find(*note.client) : clients_.end();
       if (it == clients_.end() || !it->second.giving || it->second.giving != note.directive) break;
-      const Duration shortest = RuleOf(it->second.cgroup).pace.cooldown / kShortestPart;
+      const Duration cooldown = RuleOf(it->second.cgroup).pace.cooldown;
+      const int times = note.bytes < kNothing ? 2 : 1;
       it->second.giving.reset();
-      it->second.free_at = note.at + shortest * (note.bytes < kNothing ? 2 : 1);
+      it->second.free_at = note.at + cooldown / kShortestPart * times;
+      it->second.free_in_haste_at = note.at + cooldown / kShortestPartInHaste * times;
       break;
     }
     case NoteKind::kAsked:
@@ -162,7 +165,11 @@ void Invariants::CheckDirective(const Directive& directive) {
 void Invariants::CheckGiving(const Directive& directive, Client& client) {
   const std::string what = Text(directive.id);
   Expect(!client.giving, "one request at a time", what);
-  Expect(now_ >= client.free_at, "nobody is asked within its cooldown", what);
+  const auto domain = cgroups_.find(directive.domain);
+  const bool in_haste = directive.level == Level::kCritical || directive.reason.signal != Signal::kUsage ||
+                        (domain != cgroups_.end() && domain->second.braking_since);
+  Expect(now_ >= (in_haste ? client.free_in_haste_at : client.free_at), "nobody is asked within its cooldown",
+         what);
   const Bytes bytes = BytesOf(directive.action);
   Expect(bytes >= kMiB, "small sums are not worth a request", what);
   Expect(client.report.has_value(), "only who has reported is asked", what);

@@ -40,6 +40,7 @@ class Invariants {
     std::optional<ClientReport> report;
     std::optional<DirectiveId> giving;
     Instant free_at;
+    Instant free_in_haste_at;
   };
 
   void TakeIn(const Snapshot& snapshot);

@@ -14,6 +14,10 @@ constexpr Bytes kNothing = kMiB / 2;
 // collection may not (M3 caps a client's duty cycle at 10 % for Go; half of that leaves room for refills).
 constexpr int kDutyDivisor = 20;
 constexpr int kShortestPart = 10;  // of the policy's cooldown
+// When time is short, because a kill is near or a brake holds others up, a client may work a fifth of its
+// time.
+constexpr int kHasteDivisor = 4;
+constexpr int kShortestPartInHaste = 50;
 // An outcome waits so long for a reading of its cgroup: the slowest cadence.
 constexpr auto kReadingOverdue = std::chrono::seconds(1);
 // The address space of a process on x86-64 and arm64: 47 bits.
@@ -24,6 +28,12 @@ Duration CooldownAfter(const InFlight& request) {
   if (!request.outcome) return request.cooldown;
   const Duration took = request.outcome->received_at - request.sent_at;
   return std::clamp(took * kDutyDivisor, request.cooldown / kShortestPart, request.cooldown);
+}
+
+Duration HastyCooldownAfter(const InFlight& request) {
+  if (!request.outcome) return request.cooldown;
+  const Duration took = request.outcome->received_at - request.sent_at;
+  return std::clamp(took * kHasteDivisor, request.cooldown / kShortestPartInHaste, request.cooldown);
 }
 
 // How long the CPU time of a collection lasts at its share. The client names that time, so that it counts at
@@ -46,9 +56,10 @@ ClientReport Possible(ClientReport report) {
 
 }  // namespace
 
-void Learned::CoolDown(Instant now, Duration cooldown, bool brought_something) {
+void Learned::CoolDown(Instant now, Duration cooldown, Duration in_haste, bool brought_something) {
   fruitless = brought_something ? 0 : std::min(fruitless + 1, kMostDoublings);
   ask_again_at = now + cooldown * (1 << fruitless);
+  ask_again_in_haste_at = now + in_haste * (1 << fruitless);
 }
 
 Instant InFlight::ClosesAt() const {
@@ -90,7 +101,7 @@ void Ledger::Detach(Instant now, ClientId client) {
   Learned& learned = it->second.learned;
   if (it->second.giving) {
     const InFlight& request = in_flight_.at(*it->second.giving);
-    if (!request.outcome) learned.CoolDown(now, request.cooldown, false);
+    if (!request.outcome) learned.CoolDown(now, request.cooldown, request.cooldown, false);
   }
   if (learned.ask_again_at > now) {
     const auto [left, is_first] = departed_.try_emplace(it->second.info.cgroup, learned);
@@ -143,7 +154,8 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
 
   client.giving.reset();
   client.learned.closed_at = now;
-  client.learned.CoolDown(now, CooldownAfter(request), closed.returned >= kNothing);
+  client.learned.CoolDown(now, CooldownAfter(request), HastyCooldownAfter(request),
+                          closed.returned >= kNothing);
   if (closed.returned >= kNothing) {
     client.price.Paid(now, closed.returned, request.outcome->received_at - request.sent_at, reading->usage);
   }

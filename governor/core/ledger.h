@@ -35,14 +35,15 @@ struct Learned {
   std::array<double, std::variant_size_v<Action>> yields{1, 1, 1, 1, 1};
   int fruitless = 0;  // consecutive askings that brought nothing
   Instant ask_again_at;
-  Instant closed_at;  // the last request for memory
+  Instant ask_again_in_haste_at;  // when time is short
+  Instant closed_at;              // the last request for memory
   // Until then what the last collection cost is more than its share of CPU.
   Instant collect_again_at;
 
   double yield(ActionKind kind) const { return yields[static_cast<std::size_t>(kind)]; }
   double& yield(ActionKind kind) { return yields[static_cast<std::size_t>(kind)]; }
-  // The cooldown after a request; twice as long for each one in a row that brought nothing.
-  void CoolDown(Instant now, Duration cooldown, bool brought_something);
+  // The cooldowns after a request; twice as long for each one in a row that brought nothing.
+  void CoolDown(Instant now, Duration cooldown, Duration in_haste, bool brought_something);
 };
 
 // What observe mode would have done, kept apart so that it never holds up what is really done.

@@ -18,7 +18,7 @@ double Weight(const Heap& heap) { return std::sqrt(static_cast<double>(std::max(
 
 Bytes SoftLimitFloor(const Heap& heap) {
   const Bytes live = std::max(heap.live, kSmallestHeap);
-  return static_cast<Bytes>(static_cast<double>(live) * kLeastOverLive) + heap.non_heap;
+  return static_cast<Bytes>(std::ceil(static_cast<double>(live) * kLeastOverLive)) + heap.non_heap;
 }
 
 std::vector<Bytes> SplitSoftLimits(Bytes room, std::span<const Heap> heaps) {
@@ -47,11 +47,11 @@ std::vector<Bytes> SplitSoftLimits(Bytes room, std::span<const Heap> heaps) {
   return limits;
 }
 
-std::optional<Bytes> SoftLimit::Next(Instant now, Bytes target) const {
-  if (now >= ends_at_) return target;
+std::optional<Bytes> SoftLimit::Next(Instant now, Bytes target, Bytes floor) const {
+  if (now >= ends_at_) return std::max(target, floor);
   const double seconds = std::chrono::duration<double>(now - told_at_).count();
   const double highest = static_cast<double>(told_) * (1 + kRisePerSecond * seconds);
-  const Bytes next = std::min(target, static_cast<Bytes>(highest));
+  const Bytes next = std::max(std::min(target, static_cast<Bytes>(highest)), floor);
   const double change = std::abs(static_cast<double>(next - told_)) / static_cast<double>(told_);
   const bool renew = ends_at_ - now <= (ends_at_ - told_at_) / 2;
   if (change < kWorthTelling && !renew) return std::nullopt;

@@ -43,27 +43,33 @@ TEST(SplitSoftLimits, WhereTheFloorsAreMoreThanThereIsEachGetsItsFloor) {
 }
 
 TEST(SplitSoftLimits, AnEmptyHeapHasAFloorToo) {
-  EXPECT_EQ(Split(0, {{}})[0], static_cast<Bytes>(4.8 * kMiB));
+  EXPECT_EQ(Split(0, {{}})[0], static_cast<Bytes>(4.8 * kMiB) + 1) << "rounded up";
 }
 
-TEST(SoftLimit, TheFirstIsTold) { EXPECT_EQ(SoftLimit().Next(At(seconds(1)), 900 * kMiB), 900 * kMiB); }
+TEST(SoftLimit, TheFirstIsTold) { EXPECT_EQ(SoftLimit().Next(At(seconds(1)), 900 * kMiB, 0), 900 * kMiB); }
 
 TEST(SoftLimit, ItGoesDownAtOnceAndUpByATenthASecond) {
   SoftLimit limit;
   limit.Told(At(seconds(0)), 400 * kMiB, seconds(30));
-  EXPECT_EQ(limit.Next(At(milliseconds(1)), 200 * kMiB), 200 * kMiB);
-  EXPECT_EQ(limit.Next(At(milliseconds(100)), 900 * kMiB), std::nullopt)
+  EXPECT_EQ(limit.Next(At(milliseconds(1)), 200 * kMiB, 0), 200 * kMiB);
+  EXPECT_EQ(limit.Next(At(milliseconds(100)), 900 * kMiB, 0), std::nullopt)
       << "one hundredth is not worth telling";
-  EXPECT_EQ(limit.Next(At(seconds(1)), 900 * kMiB), 440 * kMiB);
-  EXPECT_EQ(limit.Next(At(seconds(5)), 450 * kMiB), 450 * kMiB);
+  EXPECT_EQ(limit.Next(At(seconds(1)), 900 * kMiB, 0), 440 * kMiB);
+  EXPECT_EQ(limit.Next(At(seconds(5)), 450 * kMiB, 0), 450 * kMiB);
+}
+
+TEST(SoftLimit, AHeapThatGrowsFasterGetsItsFloor) {
+  SoftLimit limit;
+  limit.Told(At(seconds(0)), 400 * kMiB, seconds(30));
+  EXPECT_EQ(limit.Next(At(seconds(1)), 900 * kMiB, 600 * kMiB), 600 * kMiB);
 }
 
 TEST(SoftLimit, ItIsRenewedAtHalfItsTime) {
   SoftLimit limit;
   limit.Told(At(seconds(0)), 400 * kMiB, seconds(30));
-  EXPECT_EQ(limit.Next(At(seconds(14)), 400 * kMiB), std::nullopt);
-  EXPECT_EQ(limit.Next(At(seconds(15)), 400 * kMiB), 400 * kMiB);
-  EXPECT_EQ(limit.Next(At(seconds(31)), 900 * kMiB), 900 * kMiB)
+  EXPECT_EQ(limit.Next(At(seconds(14)), 400 * kMiB, 0), std::nullopt);
+  EXPECT_EQ(limit.Next(At(seconds(15)), 400 * kMiB, 0), 400 * kMiB);
+  EXPECT_EQ(limit.Next(At(seconds(31)), 900 * kMiB, 0), 900 * kMiB)
       << "it has ended: there is nothing to rise from";
 }
 
