@@ -81,6 +81,7 @@ void Engine::Send(const CgroupState& domain, ClientState& client, const Action& 
                .usage_before = cgroup != nullptr && cgroup->last ? cgroup->last->usage : 0,
                .estimated = terms.estimated,
                .expected = terms.expected,
+               .asked = terms.bytes,
                .patience = rule.pace.deadline / kPatienceDivisor,
                .gives = gives,
                .cooldown = rule.pace.cooldown,

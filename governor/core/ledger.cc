@@ -10,6 +10,8 @@ constexpr double kLeastYield = 0.05;    // so that a client that once gave nothi
 constexpr int kMostDoublings = 6;
 // Below this nothing came back: the kernel's per-CPU charge caches alone move usage by some 100 KiB.
 constexpr Bytes kNothing = kMiB / 2;
+// Of what was asked: a cache that gives less is as good as empty.
+constexpr Bytes kNextToNothingDivisor = 50;
 // A request may take this part of a client's time: one that was over quickly may soon be repeated, a long
 // collection may not (M3 caps a client's duty cycle at 10 % for Go; half of that leaves room for refills).
 constexpr int kDutyDivisor = 20;
@@ -155,7 +157,7 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
   client.giving.reset();
   client.learned.closed_at = now;
   client.learned.CoolDown(now, CooldownAfter(request), HastyCooldownAfter(request),
-                          closed.returned >= kNothing);
+                          closed.returned >= std::max(kNothing, request.asked / kNextToNothingDivisor));
   if (closed.returned >= kNothing) {
     client.price.Paid(now, closed.returned, request.outcome->received_at - request.sent_at, reading->usage);
   }
