@@ -33,7 +33,8 @@ std::vector<Share> Apportion(Bytes deficit, std::vector<Candidate> candidates, i
     }
     // Nothing is expected of a hope, so the next one is asked for the same bytes.
     if (hopes >= (candidate.promise == Promise::kCaches ? 1 : kMostHopes)) break;
-    shares.push_back({candidate.client, target});
+    // Nobody gives more than its whole cgroup holds.
+    shares.push_back({candidate.client, std::clamp(candidate.size, kLeastWorthAsking, target)});
     ++hopes;
   }
   return shares;

@@ -25,7 +25,7 @@ struct Candidate {
   Promise promise = Promise::kEstimate;
   int rung = 0;               // position of its action on the ladder
   Bytes expected = 0;         // kEstimate: reported retained memory x learned yield
-  Bytes size = 0;             // otherwise: its cgroup's usage, for the order only
+  Bytes size = 0;             // otherwise: its cgroup's usage, for the order and as a bound
   double protect_weight = 1;  // > 0
   double price = 1;           // of a byte (price.h); > 0
   bool in_chunks = false;     // can stop at a byte target

@@ -14,11 +14,11 @@ constexpr ClientId kA{1}, kB{2}, kC{3}, kD{4}, kE{5}, kF{6};
 Candidate Holding(ClientId client, Bytes expected) {
   return {.client = client, .expected = expected, .in_chunks = true};
 }
-Candidate Unknown(ClientId client, Bytes size = 0) {
-  return {.client = client, .promise = Promise::kUnknown, .size = size};
+Candidate Unknown(ClientId client, int gib = 4) {
+  return {.client = client, .promise = Promise::kUnknown, .size = gib * kGiB};
 }
-Candidate Caching(ClientId client, Bytes size = 0) {
-  return {.client = client, .promise = Promise::kCaches, .rung = 4, .size = size};
+Candidate Caching(ClientId client, int gib = 4) {
+  return {.client = client, .promise = Promise::kCaches, .rung = 4, .size = gib * kGiB};
 }
 
 TEST(Apportion, OfThreeWith270TwoAreAskedFor461) {
@@ -60,6 +60,11 @@ TEST(Apportion, ALowerRungComesFirstHoweverSmall) {
 TEST(Apportion, LessThanAMiBIsNotWorthARequest) {
   EXPECT_THAT(Apportion(kGiB, {Holding(kA, kMiB - 1), Holding(kB, kMiB)}, 0), ElementsAre(Share{kB, kMiB}));
   EXPECT_THAT(Apportion(1, {Holding(kA, 5 * kMiB)}, 0), ElementsAre(Share{kA, kMiB}));
+}
+
+TEST(Apportion, NobodyIsAskedForMoreThanItsCgroupHolds) {
+  EXPECT_THAT(Apportion(9 * kGiB, {Caching(kA, 5)}, 0), ElementsAre(Share{kA, 5 * kGiB}));
+  EXPECT_THAT(Apportion(9 * kGiB, {Unknown(kA, 0)}, 0), ElementsAre(Share{kA, kMiB}));
 }
 
 TEST(Apportion, NobodyIsAskedWhenNothingIsMissing) {
