@@ -100,8 +100,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(DaemonOptions options, ke
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(layout), std::move(guard), log));
   auto policy = daemon->LoadPolicy();
   if (!policy.ok()) return policy.status();
+  daemon->StartJournal();
   daemon->policy_ = *policy;
-  daemon->engine_.SetPolicy(*std::move(policy));
+  daemon->SetEnginePolicy(*std::move(policy));
   if (absl::Status status = daemon->StartRooms(); !status.ok()) return status;
   return daemon;
 }
@@ -273,7 +274,7 @@ void Daemon::Tick() {
     ForgetVanished(snapshot);
     WatchForKills(snapshot);
     const std::vector<core::ClientEvent> events = std::exchange(events_, {});
-    const core::Decisions decisions = engine_.Tick(now, snapshot, events);
+    const core::Decisions decisions = Decide(now, snapshot, events);
     Dispatch(decisions);
     for (const core::ClientId client : std::exchange(left_, {})) names_.erase(client);
     engine_next_ = decisions.next_tick;
@@ -405,7 +406,7 @@ void Daemon::Reload() {
     return;
   }
   policy_ = *policy;
-  engine_.SetPolicy(*std::move(policy));
+  SetEnginePolicy(*std::move(policy));
   ExamineLevers();
   log_->Write(EventLine(now, "policy_loaded"),
               "policy loaded from " +

@@ -25,6 +25,7 @@
 #include "governor/core/engine.h"
 #include "governor/event_log.h"
 #include "governor/identity/acceptor.h"
+#include "governor/journal/recorder.h"
 #include "governor/kernel/alarms.h"
 #include "governor/kernel/brake_knob.h"
 #include "governor/kernel/cgroup_tree.h"
@@ -53,6 +54,8 @@ struct DaemonOptions {
   std::string state_dir = "/run/memgov";
   std::optional<std::string> cgroup_mount;
   std::optional<std::string> cgroup_namespace_root;  // absent: found by looking
+  std::string journal;         // the directory of the journal; empty: none is kept
+  std::uint64_t journal_size = 256 << 20;  // of all its segments, bytes
   std::vector<std::string> guard_command;  // starts another guard when the first has died (Guard::Restart)
 };
 
@@ -146,6 +149,14 @@ class Daemon {
   void SayDegraded(const std::string& what) { SetDegraded(what, true); }
   void WriteStatusFile();
 
+  // The journal, daemon_journal.cc: the engine's inputs pass here, so that none is forgotten.
+  void StartJournal();
+  void SetEnginePolicy(core::Policy policy);
+  void SetKernelLevers(core::KernelLevers levers);
+  core::Decisions Decide(core::Instant now, const core::Snapshot& snapshot,
+                         const std::vector<core::ClientEvent>& events);
+  void HearJournal(core::Instant now);
+
   // Clients, on the control thread.
   void OnConnection(identity::AcceptedConnection connection);
   void OnAttach(session::AttachRequest request);
@@ -191,7 +202,9 @@ class Daemon {
   std::unique_ptr<identity::Acceptor> acceptor_;
 
   core::Policy policy_;
-  core::Engine engine_;
+  core::Engine engine_;  // by SetEnginePolicy, SetKernelLevers and Decide alone
+  std::unique_ptr<journal::Recorder> journal_;  // absent: none is kept
+  std::string journal_degraded_;                // as it stands in degraded_
   std::vector<core::ClientEvent> events_;  // since the last tick
   std::set<core::CgroupId> read_now_;      // alarmed, or with an outcome to verify
   core::Snapshot early_;                   // scanned outside of a tick, for the next one

@@ -13,7 +13,7 @@ namespace memgov {
 void Daemon::ExamineLevers() {
   const kernel::ReclaimAbilities abilities =
       Enforces() ? kernel::ProbeReclaim(layout_) : kernel::LookAtReclaim(layout_);
-  engine_.SetKernelLevers({.page_out = abilities.page_out.ok(), .reclaim = abilities.reclaim.ok()});
+  SetKernelLevers({.page_out = abilities.page_out.ok(), .reclaim = abilities.reclaim.ok()});
   if (!abilities.page_out.ok() && !abilities.reclaim.ok()) {
     SayUnlessChecked("process_madvise",
                      "lazily freed memory of programs without a client is left to the kernel: " +

@@ -159,6 +159,15 @@ int main(int argc, char** argv) {
   app.add_option("--log-format", flags.log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
+  app.add_option("--journal", flags.daemon.journal,
+                 "record all that is read, said and decided in this directory, for memgovctl replay")
+      ->type_name("DIR");
+  app.add_option("--journal-size", flags.daemon.journal_size,
+                 "most bytes of the journal; the oldest go first (such as 256MiB)")
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::uint64_t{1} << 20, std::uint64_t{1} << 40))
+      ->default_str("256MiB");
   app.add_option("--check", flags.check, "check a policy file, say all that is wrong with it, and end")
       ->type_name("FILE");
   app.add_flag("--restore", flags.restore,

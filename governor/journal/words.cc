@@ -1,0 +1,155 @@
+#include "governor/journal/words.h"
+
+namespace memgov::core {
+
+std::string_view WordOf(Mode mode) {
+  switch (mode) {
+    case Mode::kObserve:
+      return "observe";
+    case Mode::kEnforce:
+      return "enforce";
+  }
+  return "";
+}
+
+std::string_view WordOf(ActionKind kind) {
+  switch (kind) {
+    case ActionKind::kSetReleaseMode:
+      return "set_release_mode";
+    case ActionKind::kSetSoftLimit:
+      return "set_soft_limit";
+    case ActionKind::kRelease:
+      return "release";
+    case ActionKind::kCollect:
+      return "collect";
+    case ActionKind::kShed:
+      return "shed";
+    case ActionKind::kReclaim:
+      return "reclaim";
+  }
+  return "";
+}
+
+std::string_view WordOf(Level level) {
+  switch (level) {
+    case Level::kCalm:
+      return "calm";
+    case Level::kWake:
+      return "wake";
+    case Level::kCritical:
+      return "critical";
+  }
+  return "";
+}
+
+std::string_view WordOf(Signal signal) {
+  switch (signal) {
+    case Signal::kUsage:
+      return "usage";
+    case Signal::kTimeToLimit:
+      return "time_to_limit";
+    case Signal::kStall:
+      return "stall";
+  }
+  return "";
+}
+
+std::string_view WordOf(ReclaimLever lever) {
+  switch (lever) {
+    case ReclaimLever::kPageOut:
+      return "page_out";
+    case ReclaimLever::kReclaim:
+      return "reclaim";
+  }
+  return "";
+}
+
+std::string_view WordOf(ReleaseMode mode) {
+  switch (mode) {
+    case ReleaseMode::kUnknown:
+      return "unknown";
+    case ReleaseMode::kLazy:
+      return "lazy";
+    case ReleaseMode::kEager:
+      return "eager";
+  }
+  return "";
+}
+
+std::string_view WordOf(StallClass stall) {
+  switch (stall) {
+    case StallClass::kUnknown:
+      return "unknown";
+    case StallClass::kShort:
+      return "short";
+    case StallClass::kMedium:
+      return "medium";
+    case StallClass::kLong:
+      return "long";
+  }
+  return "";
+}
+
+std::string_view WordOf(EstimateKind kind) {
+  switch (kind) {
+    case EstimateKind::kNone:
+      return "none";
+    case EstimateKind::kBound:
+      return "bound";
+    case EstimateKind::kExact:
+      return "exact";
+  }
+  return "";
+}
+
+std::string_view WordOf(OutcomeStatus status) {
+  switch (status) {
+    case OutcomeStatus::kDone:
+      return "done";
+    case OutcomeStatus::kDeclined:
+      return "declined";
+    case OutcomeStatus::kFailed:
+      return "failed";
+  }
+  return "";
+}
+
+std::string_view WordOf(NoteKind kind) {
+  switch (kind) {
+    case NoteKind::kWoke:
+      return "woke";
+    case NoteKind::kCritical:
+      return "critical";
+    case NoteKind::kRelaxed:
+      return "relaxed";
+    case NoteKind::kAsked:
+      return "asked";
+    case NoteKind::kWouldAsk:
+      return "would_ask";
+    case NoteKind::kReturned:
+      return "returned";
+    case NoteKind::kDeclined:
+      return "declined";
+    case NoteKind::kExpired:
+      return "expired";
+    case NoteKind::kWithheld:
+      return "withheld";
+    case NoteKind::kStalled:
+      return "stalled";
+    case NoteKind::kBrakeArmed:
+      return "brake_armed";
+    case NoteKind::kBraking:
+      return "braking";
+    case NoteKind::kBrakeReleased:
+      return "brake_released";
+    case NoteKind::kFrozen:
+      return "frozen";
+    case NoteKind::kThawed:
+      return "thawed";
+    case NoteKind::kOomKill:
+      return "oom_kill";
+  }
+  return "";
+}
+
+}  // namespace memgov::core
