@@ -31,9 +31,11 @@ inline core::Instant After(core::Instant base, std::int64_t distance) {
 
 // Sets every member to what an absent field stands for, which is not always the default of the struct.
 template <typename T>
-void Clear(T* value) {
+void Clear(core::Instant base, T* value) {
   if constexpr (Message<T>) {
-    ForEachField<T>([&](const auto& field) { Clear(&(value->*field.member)); });
+    ForEachField<T>([&](const auto& field) { Clear(base, &(value->*field.member)); });
+  } else if constexpr (std::is_same_v<T, core::Instant>) {
+    *value = base;
   } else {
     *value = T{};
   }
@@ -51,7 +53,7 @@ class Decoder {
   // False: error() says what is wrong and where.
   template <Message T>
   bool Body(T* message) {
-    Clear(message);
+    Clear(base_, message);
     while (const std::uint32_t tag = in_.ReadTag()) {
       bool known = false;
       bool ok = true;
