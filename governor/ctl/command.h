@@ -24,7 +24,4 @@ int Fail(const std::string& what);
 std::string Bold(const std::string& text);
 std::string Red(const std::string& text);
 
-// `text` as a JSON string with its quotes.
-std::string JsonString(const std::string& text);
-
 }  // namespace memgov::ctl

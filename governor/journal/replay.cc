@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "governor/core/engine.h"
+#include "governor/journal/answers.h"
 #include "governor/journal/known_world.h"
 #include "governor/journal/reader.h"
 #include "governor/journal/show.h"
@@ -41,29 +42,43 @@ class Replayer {
   void Begin(Link link, core::Instant now, const Keyframe& keyframe) {
     if (link == Link::kContinues) return;
     exact_ = link == Link::kStart;
+    answers_ = {};
     engine_ = std::make_unique<core::Engine>(keyframe.policy);
     engine_->SetKernelLevers(keyframe.kernel_levers);
     if (exact_) {
       ++result_->runs;
     } else {
-      engine_->Tick(now, SnapshotOf(keyframe), EventsOf(keyframe));
+      answers_.Replayed(engine_->Tick(now, SnapshotOf(keyframe), EventsOf(keyframe)));
     }
   }
 
   void Compare(core::Instant now, const Tick& tick) {
-    const core::Decisions replayed = engine_->Tick(now, tick.snapshot, tick.events);
-    const auto recorded = DecodeDecisions(now, tick.decisions);
+    auto recorded = DecodeDecisions(now, tick.decisions);
     const std::size_t count = recorded.ok() ? CountOf(*recorded) : 0;
-    const bool same = EncodeDecisions(now, replayed) == tick.decisions;
-    if (exact_) {
-      ++result_->ticks;
-      result_->decisions += count;
-      if (!same && result_->different++ == 0) Explain(now, recorded, replayed);
-    } else {
+    if (!exact_) {
       ++result_->unjudged_ticks;
       result_->unjudged_decisions += count;
-      if (!same) ++result_->unjudged_different;
+      if (!recorded.ok() || !Resembles(now, tick, *std::move(recorded))) ++result_->unjudged_different;
+      return;
     }
+    const core::Decisions replayed = engine_->Tick(now, tick.snapshot, tick.events);
+    ++result_->ticks;
+    result_->decisions += count;
+    if (EncodeDecisions(now, replayed) == tick.decisions) return;
+    if (result_->different++ == 0) Explain(now, recorded, replayed);
+  }
+
+  // Whether this engine, which numbers its requests from 1, decides the same but for the numbers.
+  bool Resembles(core::Instant now, const Tick& tick, core::Decisions recorded) {
+    core::Decisions replayed = engine_->Tick(now, answers_.For(tick.snapshot), answers_.For(tick.events));
+    answers_.Recorded(recorded);
+    answers_.Replayed(replayed);
+    for (core::Decisions* decisions : {&recorded, &replayed}) {
+      for (core::Directive& directive : decisions->directives) directive.id = {};
+      for (core::Reclaim& reclaim : decisions->reclaims) reclaim.id = {};
+      for (core::Note& note : decisions->notes) note.directive.reset();
+    }
+    return EncodeDecisions(now, replayed) == EncodeDecisions(now, recorded);
   }
 
   void Explain(core::Instant now, const absl::StatusOr<core::Decisions>& recorded,
@@ -81,6 +96,7 @@ class Replayer {
 
   ReplayResult* result_;
   std::unique_ptr<core::Engine> engine_;
+  Answers answers_;
   bool exact_ = false;
 };
 

@@ -91,7 +91,7 @@ TEST_F(SegmentTest, WhatWasWrittenIsRead) {
 }
 
 TEST_F(SegmentTest, ATornTailKeepsAllBeforeIt) {
-  const std::string start = SegmentStart({}) + Frame("one");
+  const std::string start = SegmentStart({.sequence = 1}) + Frame("one");
   const std::string whole = start + Frame("two");
   for (std::size_t size = start.size() + 1; size < whole.size(); ++size) {
     const auto [payloads, damage] = Read(Write(whole.substr(0, size)));
@@ -101,13 +101,13 @@ TEST_F(SegmentTest, ATornTailKeepsAllBeforeIt) {
 }
 
 TEST_F(SegmentTest, ZerosThatAFileSystemLeftAreNoRecords) {
-  const auto [payloads, damage] = Read(Write(SegmentStart({}) + Frame("one") + std::string(4096, '\0')));
+  const auto [payloads, damage] = Read(Write(SegmentStart({.sequence = 1}) + Frame("one") + std::string(4096, '\0')));
   EXPECT_THAT(payloads, ElementsAre("one"));
   EXPECT_THAT(damage, HasSubstr("the length of a record is garbled"));
 }
 
 TEST_F(SegmentTest, AFlippedBitIsNoticed) {
-  std::string bytes = SegmentStart({}) + Frame("one") + Frame("two");
+  std::string bytes = SegmentStart({.sequence = 1}) + Frame("one") + Frame("two");
   bytes.back() = static_cast<char>(bytes.back() ^ 4);
   const auto [payloads, damage] = Read(Write(bytes));
   EXPECT_THAT(payloads, ElementsAre("one"));
@@ -147,7 +147,7 @@ TEST_F(SegmentTest, RandomDamage) {
   std::mt19937_64 random(1);
   const std::string whole = Run(7);
   Write(Run(8, 2), 2);
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 500; ++i) {
     std::string bytes = whole;
     const std::size_t at = random() % bytes.size();
     if (random() % 2 == 0) {

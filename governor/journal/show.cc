@@ -23,24 +23,6 @@ std::string SecondsOf(core::Duration time) {
                      std::abs(count % kNanoseconds));
 }
 
-// As the inside of a JSON string. Names come from programs and need not be UTF-8: bytes above ASCII are
-// written as the characters of these numbers.
-std::string Quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte >= 0x7F) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
 template <Scalar T>
 std::string TextOf(const T& value) {
   if constexpr (std::is_same_v<T, core::Instant>) {
@@ -52,7 +34,7 @@ std::string TextOf(const T& value) {
   } else if constexpr (std::is_same_v<T, double>) {
     return std::isfinite(value) ? fmt::format("{}", value) : fmt::format("\"{}\"", value);
   } else if constexpr (Word<T>) {
-    return Quoted(WordOf(value));
+    return JsonString(WordOf(value));
   } else if constexpr (std::is_enum_v<T>) {
     return fmt::format("{}", static_cast<std::underlying_type_t<T>>(value));
   } else {
@@ -81,7 +63,7 @@ void AddJson(const T& value, std::string* out) {
   if constexpr (Scalar<T>) {
     *out += TextOf(value);
   } else if constexpr (std::is_same_v<T, std::string>) {
-    *out += Quoted(value);
+    *out += JsonString(value);
   } else if constexpr (kIsVector<T>) {
     *out += '[';
     for (const auto& item : value) {
@@ -108,7 +90,7 @@ void AddLeaves(const std::string& path, const T& value, Leaves* leaves) {
   if constexpr (Scalar<T>) {
     leaves->emplace_back(path, TextOf(value));
   } else if constexpr (std::is_same_v<T, std::string>) {
-    leaves->emplace_back(path, Quoted(value));
+    leaves->emplace_back(path, JsonString(value));
   } else if constexpr (kIsOptional<T>) {
     if (value) AddLeaves(path, *value, leaves);
   } else if constexpr (kIsVector<T>) {
@@ -126,6 +108,22 @@ void AddLeaves(const std::string& path, const T& value, Leaves* leaves) {
 }
 
 }  // namespace
+
+std::string JsonString(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte >= 0x7F) {
+      fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
 
 std::string JsonOf(const Record& record) {
   std::string out = fmt::format("{{\"now\": {}", TextOf(record.now));

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -98,8 +99,7 @@ void Writer::Run() {
   while (true) {
     has_work_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
     if (waiting_.empty()) return;
-    const auto enough = [this] { return stop_ || waiting_bytes_ >= options_.buffer_bytes / 2; };
-    has_work_.wait_for(lock, kLinger, enough);
+    has_work_.wait_for(lock, kLinger, [this] { return stop_; });
     const std::vector<Chunk> chunks = std::exchange(waiting_, {});
     lock.unlock();
 
