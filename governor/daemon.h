@@ -54,8 +54,8 @@ struct DaemonOptions {
   std::string state_dir = "/run/memgov";
   std::optional<std::string> cgroup_mount;
   std::optional<std::string> cgroup_namespace_root;  // absent: found by looking
-  std::string journal;         // the directory of the journal; empty: none is kept
-  std::uint64_t journal_size = 256 << 20;  // of all its segments, bytes
+  std::string journal;                               // the directory of the journal; empty: none is kept
+  std::uint64_t journal_size = 256 << 20;            // of all its segments, bytes
   std::vector<std::string> guard_command;  // starts another guard when the first has died (Guard::Restart)
 };
 
@@ -202,13 +202,13 @@ class Daemon {
   std::unique_ptr<identity::Acceptor> acceptor_;
 
   core::Policy policy_;
-  core::Engine engine_;  // by SetEnginePolicy, SetKernelLevers and Decide alone
+  core::Engine engine_;                         // by SetEnginePolicy, SetKernelLevers and Decide alone
   std::unique_ptr<journal::Recorder> journal_;  // absent: none is kept
   std::string journal_degraded_;                // as it stands in degraded_
-  std::vector<core::ClientEvent> events_;  // since the last tick
-  std::set<core::CgroupId> read_now_;      // alarmed, or with an outcome to verify
-  core::Snapshot early_;                   // scanned outside of a tick, for the next one
-  std::map<std::uint64_t, Owner> owners_;  // by socket cookie
+  std::vector<core::ClientEvent> events_;       // since the last tick
+  std::set<core::CgroupId> read_now_;           // alarmed, or with an outcome to verify
+  core::Snapshot early_;                        // scanned outside of a tick, for the next one
+  std::map<std::uint64_t, Owner> owners_;       // by socket cookie
   std::map<core::ClientId, ClientName> names_;
   std::vector<core::ClientId> left_;       // their names go with the next tick
   std::set<core::CgroupId> failed_wires_;  // said once each

@@ -47,9 +47,10 @@ void Daemon::HearJournal(core::Instant now) {
   if (!news) return;
   degraded_.erase(std::exchange(journal_degraded_, {}));
   if (news->ok()) {
-    log_->Write(EventLine(now, "journal_back").Add("lost_ticks", std::int64_t(journal_->lost_ticks())),
-                fmt::format("the journal is written again; {} ticks are missing in it", journal_->lost_ticks()));
-    return WriteStatusFile();
+    WriteStatusFile();
+    return log_->Write(
+        EventLine(now, "journal_back").Add("lost_ticks", std::int64_t(journal_->lost_ticks())),
+        fmt::format("the journal is written again; {} ticks are missing in it", journal_->lost_ticks()));
   }
   journal_degraded_ = fmt::format("journal: {}; what happens meanwhile is not recorded", TextOf(*news));
   SayDegraded(journal_degraded_);

@@ -30,11 +30,12 @@ int main(int argc, char** argv) {
   CLI::App app("memgovctl asks memgov what it did and why, and what another policy would do.", "memgovctl");
   app.set_version_flag("--version", "memgovctl " MEMGOV_VERSION);
   app.require_subcommand(1);
-  app.footer("Examples:\n"
-             "  memgovctl replay /var/lib/memgov/journal\n"
-             "  memgovctl replay --policy new.yaml /var/lib/memgov/journal\n"
-             "  memgovctl journal --json /var/lib/memgov/journal\n\n"
-             "Exit codes: 0 yes, 1 no (each command says of what), 2 it could not be done.");
+  app.footer(
+      "Examples:\n"
+      "  memgovctl replay /var/lib/memgov/journal\n"
+      "  memgovctl replay --policy new.yaml /var/lib/memgov/journal\n"
+      "  memgovctl journal --json /var/lib/memgov/journal\n\n"
+      "Exit codes: 0 yes, 1 no (each command says of what), 2 it could not be done.");
   int exit_code = 0;
   memgov::ctl::AddReplay(&app, &exit_code);
   memgov::ctl::AddJournal(&app, &exit_code);

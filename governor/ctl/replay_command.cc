@@ -29,8 +29,8 @@ leaves also if the new policy did not ask for it. Answers of clients go to the o
 kind to the same client; requests without one expire. So read it for when, whom and how much, and use
 `memgovctl simulate` for who would have lived.
 
-Exit codes: 0 identical (with --policy: compared), 1 a decision differs, 2 there is nothing to read, or the
-policy is bad.
+Exit codes: 0 identical (with --policy: compared), 1 a decision differs, 2 there is nothing to read or to judge,
+or the policy is bad.
 
 Examples:
   memgovctl replay /var/lib/memgov/journal
@@ -65,18 +65,23 @@ void SayTroubles(const std::vector<std::string>& troubles) {
 int Judge(const Flags& flags) {
   const auto result = journal::Replay(flags.path);
   if (!result.ok()) return Fail(std::string(result.status().message()));
+  const bool judged = result->ticks > 0;
   const bool identical = result->different == 0;
+  const int code = !judged ? kCannot : identical ? kYes : kNo;
   const double rate = RateOf(result->ticks + result->unjudged_ticks, result->seconds);
   if (flags.json) {
     std::cout << fmt::format(
         "{{\"identical\": {}, \"ticks\": {}, \"decisions\": {}, \"runs\": {}, \"different_ticks\": {}, "
         "\"difference\": {}, \"unjudged_ticks\": {}, \"unjudged_decisions\": {}, "
-        "\"unjudged_different_ticks\": {}, \"versions\": {}, \"troubles\": {}, \"ticks_per_second\": {:.0f}}}\n",
-        identical, result->ticks, result->decisions, result->runs, result->different,
-        ListOf(result->difference), result->unjudged_ticks, result->unjudged_decisions,
-        result->unjudged_different, ListOf({result->versions.begin(), result->versions.end()}),
-        ListOf(result->troubles), rate);
-    return identical ? kYes : kNo;
+        "\"unjudged_different_ticks\": {}, \"versions\": {}, \"troubles\": {}, \"ticks_per_second\": "
+        "{:.0f}}}\n",
+        !judged     ? "null"
+        : identical ? "true"
+                    : "false",
+        result->ticks, result->decisions, result->runs, result->different, ListOf(result->difference),
+        result->unjudged_ticks, result->unjudged_decisions, result->unjudged_different,
+        ListOf({result->versions.begin(), result->versions.end()}), ListOf(result->troubles), rate);
+    return code;
   }
   SayTroubles(result->troubles);
   if (result->unjudged_ticks > 0) {
@@ -85,17 +90,21 @@ int Judge(const Flags& flags) {
         "differ\n",
         result->unjudged_ticks, result->unjudged_decisions, result->unjudged_different);
   }
-  std::cout << fmt::format("{} ticks, {} decisions, {} ({:.0f} ticks/s)\n", result->ticks, result->decisions,
-                           identical ? Bold("identical") : Red(fmt::format("{} ticks differ", result->different)),
-                           rate);
-  if (identical) return kYes;
+  if (!judged) {
+    std::cout << "nothing to judge: no stretch reaches back to a start of memgovd\n";
+    return code;
+  }
+  std::cout << fmt::format(
+      "{} ticks, {} decisions, {} ({:.0f} ticks/s)\n", result->ticks, result->decisions,
+      identical ? Bold("identical") : Red(fmt::format("{} ticks differ", result->different)), rate);
+  if (identical) return code;
   for (const std::string& version : result->versions) {
     if (version == MEMGOV_VERSION) continue;
     std::cout << "written by memgov " << version << ", replayed by " MEMGOV_VERSION << "\n";
   }
   std::cout << "the first that differs:\n";
   for (const std::string& line : result->difference) std::cout << line << "\n";
-  return kNo;
+  return code;
 }
 
 // --- with another policy
@@ -119,7 +128,8 @@ std::string TextOf(const journal::Asked* asked) {
 
 std::string JsonOf(const journal::Asked& asked, core::Instant begins) {
   const std::string first =
-      asked.first ? fmt::format("{:.6f}", std::chrono::duration<double>(*asked.first - begins).count()) : "null";
+      asked.first ? fmt::format("{:.6f}", std::chrono::duration<double>(*asked.first - begins).count())
+                  : "null";
   return fmt::format(
       "{{\"requests\": {}, \"bytes\": {}, \"would_requests\": {}, \"would_bytes\": {}, \"first_s\": {}, "
       "\"whom\": {}}}",
@@ -139,7 +149,8 @@ std::string JsonOf(const journal::Tally& tally, core::Instant begins) {
   }
   json += "}, \"notes\": {";
   for (const auto& [kind, count] : tally.notes) {
-    fmt::format_to(std::back_inserter(json), "{}{}: {}", json.back() == '{' ? "" : ", ", JsonString(kind), count);
+    fmt::format_to(std::back_inserter(json), "{}{}: {}", json.back() == '{' ? "" : ", ", JsonString(kind),
+                   count);
   }
   return json + "}}";
 }
@@ -223,10 +234,11 @@ int CompareWith(const Flags& flags) {
   }
   SayTroubles(comparison->troubles);
   PrintTable(*comparison, flags.policy);
-  std::cout << fmt::format("{} ticks, {:.0f} s recorded in {} stretches ({:.0f} ticks/s); times since the first; "
-                           "the recorded usage does not react to the new policy (see --help)\n",
-                           comparison->ticks, std::chrono::duration<double>(comparison->lasts).count(),
-                           comparison->stretches, rate);
+  std::cout << fmt::format(
+      "{} ticks, {:.0f} s recorded in {} stretches ({:.0f} ticks/s); times since the first; "
+      "the recorded usage does not react to the new policy (see --help)\n",
+      comparison->ticks, std::chrono::duration<double>(comparison->lasts).count(), comparison->stretches,
+      rate);
   return kYes;
 }
 

@@ -13,8 +13,7 @@ namespace {
 
 class Comparer {
  public:
-  Comparer(const core::Policy& policy, Comparison* comparison)
-      : policy_(policy), comparison_(comparison) {}
+  Comparer(const core::Policy& policy, Comparison* comparison) : policy_(policy), comparison_(comparison) {}
 
   void Take(const Entry& entry) {
     if (const auto* keyframe = std::get_if<Keyframe>(&entry.record.what)) {

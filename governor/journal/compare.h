@@ -21,11 +21,11 @@ struct Comparison {
   Tally recorded;
   Tally replayed;
   std::uint64_t ticks = 0;
-  core::Instant begins;  // of the first tick
-  core::Duration lasts{};                // all stretches together
-  std::uint64_t stretches = 0;           // each begins with an engine that has learned nothing
-  std::vector<std::string> troubles;     // what could not be read
-  double seconds = 0;                    // that it took
+  core::Instant begins;               // of the first tick
+  core::Duration lasts{};             // all stretches together
+  std::uint64_t stretches = 0;        // each begins with an engine that has learned nothing
+  std::vector<std::string> troubles;  // what could not be read
+  double seconds = 0;                 // that it took
 };
 
 absl::StatusOr<Comparison> Compare(const std::string& path, const core::Policy& policy);

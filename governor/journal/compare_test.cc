@@ -57,7 +57,8 @@ class CompareTest : public ::testing::Test {
                                              .retained_kind = core::EstimateKind::kExact});
       snapshot.samples.push_back(
           {.id = id, .taken_at = now, .usage = percent * 10 * core::kMiB, .limit = 1000 * core::kMiB});
-      if (percent == 99) snapshot.kills.push_back({.at = now, .pid = 9, .name = "x", .domain = "/a", .cgroup = "/a"});
+      if (percent == 99)
+        snapshot.kills.push_back({.at = now, .pid = 9, .name = "x", .domain = "/a", .cgroup = "/a"});
       recorder.Tick(now, snapshot, events, engine.Tick(now, snapshot, events));
     }
   }

@@ -24,9 +24,8 @@ inline constexpr std::int64_t UnZigZag(std::uint64_t bits) {
 
 // base + distance; undoes Distance.
 inline core::Instant After(core::Instant base, std::int64_t distance) {
-  return core::Instant(core::Duration(
-      static_cast<std::int64_t>(static_cast<std::uint64_t>(base.time_since_epoch().count()) +
-                                static_cast<std::uint64_t>(distance))));
+  return core::Instant(core::Duration(static_cast<std::int64_t>(
+      static_cast<std::uint64_t>(base.time_since_epoch().count()) + static_cast<std::uint64_t>(distance))));
 }
 
 // Sets every member to what an absent field stands for, which is not always the default of the struct.

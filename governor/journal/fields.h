@@ -66,8 +66,7 @@ concept Scalar = std::is_arithmetic_v<T> || std::is_enum_v<T> || Time<T>;
 // value, because it could be made in two ways otherwise.
 struct Anything {
   template <typename T>
-    requires(!kIsOptional<T>)
-  operator T() const;  // NOLINT(google-explicit-constructor): it has to
+  requires(!kIsOptional<T>) operator T() const;  // NOLINT(google-explicit-constructor): it has to
 };
 
 template <typename T, typename... Initializers>

@@ -68,8 +68,8 @@ bool Recorder::Ready(core::Instant now) {
   lost_ticks_ += state.dropped_ticks;
   if (!lost_ && !state.error.ok()) Lose(now, state.error);
   if (!lost_ && state.full) {
-    Lose(now, absl::ResourceExhaustedError(absl::StrCat("the disk under ", options_.directory,
-                                                        " is too slow for what happens")));
+    Lose(now, absl::ResourceExhaustedError(
+                  absl::StrCat("the disk under ", options_.directory, " is too slow for what happens")));
   }
   if (returning_ && !lost_ && state.begun) {
     returning_ = false;

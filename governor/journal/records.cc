@@ -40,8 +40,7 @@ absl::Status ErrorOf(const Decoder& decoder) { return absl::InvalidArgumentError
 
 void AppendVarint(std::uint64_t value, std::string* out) {
   std::uint8_t bytes[10];
-  const std::uint8_t* end =
-      google::protobuf::io::CodedOutputStream::WriteVarint64ToArray(value, bytes);
+  const std::uint8_t* end = google::protobuf::io::CodedOutputStream::WriteVarint64ToArray(value, bytes);
   out->append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(end - bytes));
 }
 

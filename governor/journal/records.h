@@ -36,8 +36,8 @@ enum class Beginning {
   kGap,          // records before this one could not be written
 };
 
-// The first record of each segment: what an engine needs that begins here. What it has learned besides (yields,
-// cooldowns, growth) it learns again.
+// The first record of each segment: what an engine needs that begins here. What it has learned besides
+// (yields, cooldowns, growth) it learns again.
 struct Keyframe {
   Beginning beginning = Beginning::kStart;
   std::uint64_t records_before = 0;  // of this run of the daemon, keyframes apart, also those that were lost

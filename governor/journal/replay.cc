@@ -18,9 +18,7 @@ namespace {
 
 constexpr std::size_t kMostLines = 20;
 
-double SecondsOf(core::Instant now) {
-  return std::chrono::duration<double>(now.time_since_epoch()).count();
-}
+double SecondsOf(core::Instant now) { return std::chrono::duration<double>(now.time_since_epoch()).count(); }
 
 class Replayer {
  public:
@@ -83,8 +81,7 @@ class Replayer {
 
   void Explain(core::Instant now, const absl::StatusOr<core::Decisions>& recorded,
                const core::Decisions& replayed) {
-    result_->difference.push_back(
-        absl::StrFormat("tick %d, at %.6f s:", result_->ticks, SecondsOf(now)));
+    result_->difference.push_back(absl::StrFormat("tick %d, at %.6f s:", result_->ticks, SecondsOf(now)));
     if (!recorded.ok()) {
       result_->difference.emplace_back(recorded.status().message());
       return;

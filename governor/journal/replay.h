@@ -18,10 +18,10 @@
 namespace memgov::journal {
 
 struct ReplayResult {
-  std::uint64_t ticks = 0;       // of stretches that can be judged
-  std::uint64_t decisions = 0;   // recorded in them
-  std::uint64_t runs = 0;        // of the daemon, from its start on
-  std::uint64_t different = 0;   // ticks
+  std::uint64_t ticks = 0;              // of stretches that can be judged
+  std::uint64_t decisions = 0;          // recorded in them
+  std::uint64_t runs = 0;               // of the daemon, from its start on
+  std::uint64_t different = 0;          // ticks
   std::vector<std::string> difference;  // the first one, in lines for people; empty: identical
 
   std::uint64_t unjudged_ticks = 0;  // of stretches whose beginning is missing

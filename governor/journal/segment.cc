@@ -86,7 +86,8 @@ absl::StatusOr<SegmentReader> SegmentReader::Open(const std::string& path) {
   if (start.substr(0, kMagic.size()) != kMagic.substr(0, start.size())) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a segment of a memgov journal"));
   }
-  if (start.size() <= kMagic.size()) return absl::DataLossError(absl::StrCat(path, ": cut off in its header"));
+  if (start.size() <= kMagic.size())
+    return absl::DataLossError(absl::StrCat(path, ": cut off in its header"));
   if (const auto format = static_cast<unsigned char>(start.back()); format != kFormat) {
     return absl::UnimplementedError(absl::StrCat(path, ": in format ", format, "; this memgov reads format ",
                                                  kFormat, " (read it with the memgov that wrote it)"));

@@ -42,8 +42,7 @@ class SegmentTest : public ::testing::Test {
 
   // A start of a daemon and ten ticks.
   static std::string Run(std::int64_t run, std::uint64_t sequence = 1) {
-    std::string bytes =
-        SegmentStart({.sequence = sequence, .run_started_ns = run, .memgov_version = "test"});
+    std::string bytes = SegmentStart({.sequence = sequence, .run_started_ns = run, .memgov_version = "test"});
     std::string payload;
     core::Instant now{std::chrono::hours(1)};
     EncodeKeyframe(now, {}, &payload);
@@ -101,7 +100,8 @@ TEST_F(SegmentTest, ATornTailKeepsAllBeforeIt) {
 }
 
 TEST_F(SegmentTest, ZerosThatAFileSystemLeftAreNoRecords) {
-  const auto [payloads, damage] = Read(Write(SegmentStart({.sequence = 1}) + Frame("one") + std::string(4096, '\0')));
+  const auto [payloads, damage] =
+      Read(Write(SegmentStart({.sequence = 1}) + Frame("one") + std::string(4096, '\0')));
   EXPECT_THAT(payloads, ElementsAre("one"));
   EXPECT_THAT(damage, HasSubstr("the length of a record is garbled"));
 }

@@ -20,23 +20,22 @@ namespace memgov::journal {
 // --- snapshot.h
 
 template <>
-inline constexpr auto kFields<core::MemoryStat> = std::tuple{
-    Field{1, "anon", &core::MemoryStat::anon},
-    Field{2, "file", &core::MemoryStat::file},
-    Field{3, "shmem", &core::MemoryStat::shmem},
-    Field{4, "inactive_anon", &core::MemoryStat::inactive_anon},
-    Field{5, "active_anon", &core::MemoryStat::active_anon},
-    Field{6, "inactive_file", &core::MemoryStat::inactive_file},
-    Field{7, "active_file", &core::MemoryStat::active_file},
-    Field{8, "unevictable", &core::MemoryStat::unevictable},
-    Field{9, "slab", &core::MemoryStat::slab},
-    Field{10, "pgmajfault", &core::MemoryStat::pgmajfault},
-    Field{11, "workingset_refault_file", &core::MemoryStat::workingset_refault_file}};
+inline constexpr auto kFields<core::MemoryStat> =
+    std::tuple{Field{1, "anon", &core::MemoryStat::anon},
+               Field{2, "file", &core::MemoryStat::file},
+               Field{3, "shmem", &core::MemoryStat::shmem},
+               Field{4, "inactive_anon", &core::MemoryStat::inactive_anon},
+               Field{5, "active_anon", &core::MemoryStat::active_anon},
+               Field{6, "inactive_file", &core::MemoryStat::inactive_file},
+               Field{7, "active_file", &core::MemoryStat::active_file},
+               Field{8, "unevictable", &core::MemoryStat::unevictable},
+               Field{9, "slab", &core::MemoryStat::slab},
+               Field{10, "pgmajfault", &core::MemoryStat::pgmajfault},
+               Field{11, "workingset_refault_file", &core::MemoryStat::workingset_refault_file}};
 
 template <>
-inline constexpr auto kFields<core::PressureTotals> =
-    std::tuple{Field{1, "some_us", &core::PressureTotals::some_us},
-               Field{2, "full_us", &core::PressureTotals::full_us}};
+inline constexpr auto kFields<core::PressureTotals> = std::tuple{
+    Field{1, "some_us", &core::PressureTotals::some_us}, Field{2, "full_us", &core::PressureTotals::full_us}};
 
 template <>
 inline constexpr auto kFields<core::CgroupSample> =
@@ -51,17 +50,15 @@ inline constexpr auto kFields<core::CgroupSample> =
                Field{9, "oom_kills", &core::CgroupSample::oom_kills}};
 
 template <>
-inline constexpr auto kFields<core::CgroupAppeared> =
-    std::tuple{Field{1, "id", &core::CgroupAppeared::id},
-               Field{2, "parent", &core::CgroupAppeared::parent},
-               Field{3, "path", &core::CgroupAppeared::path},
-               Field{4, "has_brake", &core::CgroupAppeared::has_brake},
-               Field{5, "kills_of_subtree", &core::CgroupAppeared::kills_of_subtree}};
+inline constexpr auto kFields<core::CgroupAppeared> = std::tuple{
+    Field{1, "id", &core::CgroupAppeared::id}, Field{2, "parent", &core::CgroupAppeared::parent},
+    Field{3, "path", &core::CgroupAppeared::path}, Field{4, "has_brake", &core::CgroupAppeared::has_brake},
+    Field{5, "kills_of_subtree", &core::CgroupAppeared::kills_of_subtree}};
 
 template <>
-inline constexpr auto kFields<core::ProcessSize> = std::tuple{Field{1, "pid", &core::ProcessSize::pid},
-                                                              Field{2, "name", &core::ProcessSize::name},
-                                                              Field{3, "rss", &core::ProcessSize::rss}};
+inline constexpr auto kFields<core::ProcessSize> =
+    std::tuple{Field{1, "pid", &core::ProcessSize::pid}, Field{2, "name", &core::ProcessSize::name},
+               Field{3, "rss", &core::ProcessSize::rss}};
 
 template <>
 inline constexpr auto kFields<core::KilledProcess> =
@@ -84,8 +81,8 @@ inline constexpr auto kFields<core::ReclaimOutcome> =
                Field{6, "why", &core::ReclaimOutcome::why}};
 
 template <>
-inline constexpr auto kFields<core::BrakeLost> = std::tuple{Field{1, "cgroup", &core::BrakeLost::cgroup},
-                                                            Field{2, "foreign", &core::BrakeLost::foreign}};
+inline constexpr auto kFields<core::BrakeLost> =
+    std::tuple{Field{1, "cgroup", &core::BrakeLost::cgroup}, Field{2, "foreign", &core::BrakeLost::foreign}};
 
 template <>
 inline constexpr auto kFields<core::FreezeFailed> =
@@ -170,12 +167,10 @@ template <>
 inline constexpr auto kFields<core::SetReleaseMode> =
     std::tuple{Field{1, "mode", &core::SetReleaseMode::mode}};
 template <>
-inline constexpr auto kFields<core::SetSoftLimit> =
-    std::tuple{Field{1, "bytes", &core::SetSoftLimit::bytes}};
+inline constexpr auto kFields<core::SetSoftLimit> = std::tuple{Field{1, "bytes", &core::SetSoftLimit::bytes}};
 template <>
-inline constexpr auto kFields<core::Release> =
-    std::tuple{Field{1, "bytes", &core::Release::bytes},
-               Field{2, "longest_stall", &core::Release::longest_stall}};
+inline constexpr auto kFields<core::Release> = std::tuple{
+    Field{1, "bytes", &core::Release::bytes}, Field{2, "longest_stall", &core::Release::longest_stall}};
 template <>
 inline constexpr auto kFields<core::Collect> = std::tuple{Field{1, "bytes", &core::Collect::bytes}};
 template <>
@@ -186,32 +181,33 @@ inline constexpr std::array kAlternatives<core::Action> =
     std::to_array<std::string_view>({"set_release_mode", "set_soft_limit", "release", "collect", "shed"});
 
 template <>
-inline constexpr auto kFields<core::Directive> = std::tuple{
-    Field{1, "id", &core::Directive::id},         Field{2, "client", &core::Directive::client},
-    Field{3, "domain", &core::Directive::domain}, Field{4, "level", &core::Directive::level},
-    Field{5, "deadline", &core::Directive::deadline}, Field{6, "ttl", &core::Directive::ttl},
-    Field{7, "action", &core::Directive::action}, Field{8, "reason", &core::Directive::reason}};
+inline constexpr auto kFields<core::Directive> = std::tuple{Field{1, "id", &core::Directive::id},
+                                                            Field{2, "client", &core::Directive::client},
+                                                            Field{3, "domain", &core::Directive::domain},
+                                                            Field{4, "level", &core::Directive::level},
+                                                            Field{5, "deadline", &core::Directive::deadline},
+                                                            Field{6, "ttl", &core::Directive::ttl},
+                                                            Field{7, "action", &core::Directive::action},
+                                                            Field{8, "reason", &core::Directive::reason}};
 
 template <>
-inline constexpr auto kFields<core::KernelLevers> =
-    std::tuple{Field{1, "page_out", &core::KernelLevers::page_out},
-               Field{2, "reclaim", &core::KernelLevers::reclaim}};
+inline constexpr auto kFields<core::KernelLevers> = std::tuple{
+    Field{1, "page_out", &core::KernelLevers::page_out}, Field{2, "reclaim", &core::KernelLevers::reclaim}};
 
 template <>
-inline constexpr auto kFields<core::Reclaim> = std::tuple{
-    Field{1, "id", &core::Reclaim::id},         Field{2, "cgroup", &core::Reclaim::cgroup},
-    Field{3, "domain", &core::Reclaim::domain}, Field{4, "lever", &core::Reclaim::lever},
-    Field{5, "bytes", &core::Reclaim::bytes},   Field{6, "longest", &core::Reclaim::longest},
-    Field{7, "reason", &core::Reclaim::reason}};
+inline constexpr auto kFields<core::Reclaim> =
+    std::tuple{Field{1, "id", &core::Reclaim::id},         Field{2, "cgroup", &core::Reclaim::cgroup},
+               Field{3, "domain", &core::Reclaim::domain}, Field{4, "lever", &core::Reclaim::lever},
+               Field{5, "bytes", &core::Reclaim::bytes},   Field{6, "longest", &core::Reclaim::longest},
+               Field{7, "reason", &core::Reclaim::reason}};
 
 template <>
-inline constexpr auto kFields<core::SetPressureAlarm> =
-    std::tuple{Field{1, "cgroup", &core::SetPressureAlarm::cgroup},
-               Field{2, "on", &core::SetPressureAlarm::on}};
+inline constexpr auto kFields<core::SetPressureAlarm> = std::tuple{
+    Field{1, "cgroup", &core::SetPressureAlarm::cgroup}, Field{2, "on", &core::SetPressureAlarm::on}};
 
 template <>
-inline constexpr auto kFields<core::SetFreeze> = std::tuple{Field{1, "cgroup", &core::SetFreeze::cgroup},
-                                                            Field{2, "on", &core::SetFreeze::on}};
+inline constexpr auto kFields<core::SetFreeze> =
+    std::tuple{Field{1, "cgroup", &core::SetFreeze::cgroup}, Field{2, "on", &core::SetFreeze::on}};
 
 template <>
 inline constexpr auto kFields<core::SetWire> =
@@ -219,11 +215,9 @@ inline constexpr auto kFields<core::SetWire> =
                Field{3, "brake", &core::SetWire::brake}};
 
 template <>
-inline constexpr auto kFields<core::SetCadence> =
-    std::tuple{Field{1, "cgroup", &core::SetCadence::cgroup},
-               Field{2, "usage_every", &core::SetCadence::usage_every},
-               Field{3, "stat_every", &core::SetCadence::stat_every},
-               Field{4, "may_rest", &core::SetCadence::may_rest}};
+inline constexpr auto kFields<core::SetCadence> = std::tuple{
+    Field{1, "cgroup", &core::SetCadence::cgroup}, Field{2, "usage_every", &core::SetCadence::usage_every},
+    Field{3, "stat_every", &core::SetCadence::stat_every}, Field{4, "may_rest", &core::SetCadence::may_rest}};
 
 template <>
 inline constexpr auto kFields<core::DomainFacts::Headroom> =
@@ -247,20 +241,13 @@ inline constexpr auto kFields<core::KillReport> =
 
 template <>
 inline constexpr auto kFields<core::Note> =
-    std::tuple{Field{1, "kind", &core::Note::kind},
-               Field{2, "at", &core::Note::at},
-               Field{3, "domain", &core::Note::domain},
-               Field{4, "cgroup", &core::Note::cgroup},
-               Field{5, "client", &core::Note::client},
-               Field{6, "directive", &core::Note::directive},
-               Field{7, "action", &core::Note::action},
-               Field{8, "bytes", &core::Note::bytes},
-               Field{9, "usage", &core::Note::usage},
-               Field{10, "limit", &core::Note::limit},
-               Field{11, "took", &core::Note::took},
-               Field{12, "reason", &core::Note::reason},
-               Field{13, "facts", &core::Note::facts},
-               Field{14, "text", &core::Note::text},
+    std::tuple{Field{1, "kind", &core::Note::kind},     Field{2, "at", &core::Note::at},
+               Field{3, "domain", &core::Note::domain}, Field{4, "cgroup", &core::Note::cgroup},
+               Field{5, "client", &core::Note::client}, Field{6, "directive", &core::Note::directive},
+               Field{7, "action", &core::Note::action}, Field{8, "bytes", &core::Note::bytes},
+               Field{9, "usage", &core::Note::usage},   Field{10, "limit", &core::Note::limit},
+               Field{11, "took", &core::Note::took},    Field{12, "reason", &core::Note::reason},
+               Field{13, "facts", &core::Note::facts},  Field{14, "text", &core::Note::text},
                Field{15, "kill", &core::Note::kill}};
 
 template <>
@@ -284,12 +271,10 @@ inline constexpr auto kFields<core::Threshold> =
                Field{3, "stall_percent", &core::Threshold::stall_percent}};
 
 template <>
-inline constexpr auto kFields<core::BrakePolicy> =
-    std::tuple{Field{1, "enabled", &core::BrakePolicy::enabled},
-               Field{2, "at_percent", &core::BrakePolicy::at_percent},
-               Field{3, "longest", &core::BrakePolicy::longest},
-               Field{4, "freeze", &core::BrakePolicy::freeze},
-               Field{5, "freeze_longest", &core::BrakePolicy::freeze_longest}};
+inline constexpr auto kFields<core::BrakePolicy> = std::tuple{
+    Field{1, "enabled", &core::BrakePolicy::enabled}, Field{2, "at_percent", &core::BrakePolicy::at_percent},
+    Field{3, "longest", &core::BrakePolicy::longest}, Field{4, "freeze", &core::BrakePolicy::freeze},
+    Field{5, "freeze_longest", &core::BrakePolicy::freeze_longest}};
 
 template <>
 inline constexpr auto kFields<core::Pace> = std::tuple{
@@ -310,8 +295,7 @@ inline constexpr auto kFields<core::Rule> =
                Field{10, "pace", &core::Rule::pace}};
 
 template <>
-inline constexpr auto kFields<core::NodePolicy> =
-    std::tuple{Field{1, "reserve", &core::NodePolicy::reserve}};
+inline constexpr auto kFields<core::NodePolicy> = std::tuple{Field{1, "reserve", &core::NodePolicy::reserve}};
 
 template <>
 inline constexpr auto kFields<core::Policy> =

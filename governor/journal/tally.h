@@ -41,13 +41,13 @@ class Tally {
   void Forget() { needs_.clear(); }
 
   Asked total;
-  std::map<std::string, Asked> containers;  // by path
+  std::map<std::string, Asked> containers;     // by path
   std::map<std::string, std::uint64_t> notes;  // by kind
-  std::uint64_t needs = 0;          // of domains that woke
-  std::uint64_t ended = 0;          // relaxed again, and nobody had been killed in them
-  std::uint64_t kills = 0;          // by the kernel: recorded, so the same whatever the policy
-  std::uint64_t kills_asked = 0;    // in a domain of which somebody had been asked, or would have been
-  core::Duration longest_lead{};    // from that to the kill
+  std::uint64_t needs = 0;                     // of domains that woke
+  std::uint64_t ended = 0;                     // relaxed again, and nobody had been killed in them
+  std::uint64_t kills = 0;                     // by the kernel: recorded, so the same whatever the policy
+  std::uint64_t kills_asked = 0;  // in a domain of which somebody had been asked, or would have been
+  core::Duration longest_lead{};  // from that to the kill
 
  private:
   struct Need {

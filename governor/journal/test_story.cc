@@ -15,8 +15,7 @@ core::Policy Enforcing() { return {.rules = {{.name = "all", .mode = core::Mode:
 
 }  // namespace
 
-Story::Story(unsigned seed, Recorder* recorder)
-    : random_(seed), recorder_(recorder), engine_(Enforcing()) {
+Story::Story(unsigned seed, Recorder* recorder) : random_(seed), recorder_(recorder), engine_(Enforcing()) {
   const core::KernelLevers levers{.page_out = true};
   engine_.SetKernelLevers(levers);
   if (recorder_ != nullptr) {
@@ -67,8 +66,8 @@ void Story::MoveCgroups() {
     sample.usage = std::clamp<core::Bytes>(sample.usage + Below(60 * kMiB) - 20 * kMiB, 0, *sample.limit);
     sample.stat = std::nullopt;
     if (OneIn(3)) {
-      sample.stat = core::MemoryStat{
-          .anon = sample.usage, .inactive_anon = Below(sample.usage + 1), .pgmajfault = 7};
+      sample.stat =
+          core::MemoryStat{.anon = sample.usage, .inactive_anon = Below(sample.usage + 1), .pgmajfault = 7};
       sample.pressure = core::PressureTotals{.some_us = 10, .full_us = 5};
     }
     if (sample.usage == *sample.limit && OneIn(5)) {

@@ -55,7 +55,7 @@ Writer::~Writer() {
   has_work_.notify_one();
   thread_.join();
   CloseSegment();
-  if (directory_ >= 0) ::close(directory_);
+  CloseDirectory();
 }
 
 Writer::State Writer::Look() {
@@ -131,7 +131,10 @@ void Writer::Run() {
 absl::Status Writer::Write(const Chunk& chunk) {
   if (chunk.begins) {
     CloseSegment();
-    if (absl::Status status = OpenSegment(); !status.ok()) return status;
+    if (absl::Status status = OpenSegment(); !status.ok()) {
+      CloseDirectory();  // it may be another by the next time
+      return status;
+    }
   }
   if (file_ < 0) return absl::FailedPreconditionError("no segment is open");
   std::string_view left = chunk.bytes;
@@ -140,7 +143,7 @@ absl::Status Writer::Write(const Chunk& chunk) {
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {
       if (count == 0) errno = EIO;
-      const absl::Status status = Failed("writing", PathOf(sequence_));
+      const absl::Status status = Failed("writing to", options_.directory);
       // So that the segment ends with a whole record. A reader also copes with half of one.
       if (::ftruncate(file_, static_cast<off_t>(written_)) != 0) errno = 0;
       ::close(std::exchange(file_, -1));
@@ -171,14 +174,17 @@ absl::Status Writer::OpenDirectory() {
   return absl::OkStatus();
 }
 
+void Writer::CloseDirectory() {
+  if (directory_ >= 0) ::close(std::exchange(directory_, -1));
+}
+
 absl::Status Writer::OpenSegment() {
   if (absl::Status status = OpenDirectory(); !status.ok()) return status;
   RemoveOldest();
   const auto segments = SegmentsIn(options_.directory);
   sequence_ = std::max(sequence_, segments.empty() ? 0 : segments.rbegin()->first) + 1;
-  const std::string path = PathOf(sequence_);
-  file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
-  if (file_ < 0) return Failed("making", path);
+  file_ = ::open(PathOf(sequence_).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+  if (file_ < 0) return Failed("writing to", options_.directory);
   SegmentHeader header = options_.header;
   header.sequence = sequence_;
   header.opened_ns = WallTime();

@@ -31,9 +31,9 @@ class Writer {
   };
   // Where the writing stands.
   struct State {
-    absl::Status error;  // of the segment begun last; OK: all is well so far
-    bool begun = false;  // its beginning is in the file
-    bool full = false;   // the buffer
+    absl::Status error;               // of the segment begun last; OK: all is well so far
+    bool begun = false;               // its beginning is in the file
+    bool full = false;                // the buffer
     std::uint64_t dropped_ticks = 0;  // of what was handed over, since the last call
   };
 
@@ -61,6 +61,7 @@ class Writer {
   void Run();
   absl::Status Write(const Chunk& chunk);
   absl::Status OpenDirectory();
+  void CloseDirectory();
   absl::Status OpenSegment();
   void CloseSegment();
   void RemoveOldest();
