@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cstdio>
+#include <exception>
 #include <iostream>
 
 #include "governor/ctl/command.h"
@@ -26,7 +28,9 @@ std::string Red(const std::string& text) { return Painted("31", text); }
 
 }  // namespace memgov::ctl
 
-int main(int argc, char** argv) {
+namespace {
+
+int Main(int argc, char** argv) {
   CLI::App app("memgovctl asks memgov what it did and why, and what another policy would do.", "memgovctl");
   app.set_version_flag("--version", "memgovctl " MEMGOV_VERSION);
   app.require_subcommand(1);
@@ -45,4 +49,15 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? memgov::ctl::kYes : memgov::ctl::kCannot;
   }
   return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Main(argc, argv);
+  } catch (const std::exception& error) {  // of the library that reads the flags
+    std::fprintf(stderr, "memgovctl: %s\n", error.what());
+    return memgov::ctl::kCannot;
+  }
 }

@@ -143,7 +143,7 @@ absl::Status Writer::Write(const Chunk& chunk) {
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {
       if (count == 0) errno = EIO;
-      const absl::Status status = Failed("writing to", options_.directory);
+      absl::Status status = Failed("writing to", options_.directory);
       // So that the segment ends with a whole record. A reader also copes with half of one.
       if (::ftruncate(file_, static_cast<off_t>(written_)) != 0) errno = 0;
       ::close(std::exchange(file_, -1));
@@ -165,7 +165,7 @@ absl::Status Writer::OpenDirectory() {
   if (directory < 0) return Failed("opening", options_.directory);
   if (::flock(directory, LOCK_EX | LOCK_NB) != 0) {
     const bool taken = errno == EWOULDBLOCK;
-    const absl::Status status = Failed("locking", options_.directory);
+    absl::Status status = Failed("locking", options_.directory);
     ::close(directory);
     if (!taken) return status;
     return absl::UnavailableError(absl::StrCat("another memgovd writes to ", options_.directory));
