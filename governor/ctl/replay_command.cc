@@ -26,7 +26,8 @@ missing there, decisions may differ at first, and nothing is judged.
 With --policy the recorded inputs go through the new policy, and what it asks is put beside what was asked. The
 recorded usage does not react: memory that only the new policy asks for does not leave, and what was given
 leaves also if the new policy did not ask for it. Answers of clients go to the oldest open request of the same
-kind to the same client; requests without one expire. So read it for when, whom and how much, and use
+kind to the same client; requests without one expire. And a cgroup was read when the recorded policy had a reason
+to, so an earlier threshold is noticed at the next reading only. So read it for when, whom and how much, and use
 `memgovctl simulate` for who would have lived.
 
 Exit codes: 0 identical (with --policy: compared), 1 a decision differs, 2 there is nothing to read or to judge,
