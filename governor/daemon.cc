@@ -90,6 +90,8 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                        Wake();
                      },
                  .on_degraded = [this](const std::string& what) { SayUnlessChecked("psi triggers", what); }}),
+      cgroup_names_(io_, identity::LookInFiles(), {},
+                    [this](core::CgroupNamed named) { OnNamed(std::move(named)); }),
       engine_(core::Policy{}),
       scan_pace_(kScanAgain) {}
 
@@ -271,6 +273,7 @@ void Daemon::Tick() {
     const core::Instant now = clock_.Now();
     core::Snapshot snapshot = std::exchange(early_, {});
     Sample(now, &snapshot);
+    NameNewcomers(&snapshot);
     ForgetVanished(snapshot);
     WatchForKills(snapshot);
     const std::vector<core::ClientEvent> events = std::exchange(events_, {});
@@ -308,12 +311,31 @@ void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
   }
 }
 
+void Daemon::NameNewcomers(core::Snapshot* snapshot) {
+  for (core::CgroupAppeared& cgroup : snapshot->appeared) {
+    cgroup.names = cgroup_names_.Add(cgroup.id, cgroup.path);
+  }
+}
+
+void Daemon::OnNamed(core::CgroupNamed named) {
+  const auto by_name = [](const core::Rule& rule) { return core::AsksForNames(rule.names); };
+  if (!named.names.pending && named.names.pod.empty() &&
+      std::any_of(policy_.rules.begin(), policy_.rules.end(), by_name)) {
+    SayDegraded(
+        "the names of some pods are not in the files of this node: rules that match by namespace, pod or "
+        "container do not govern them");
+  }
+  early_.named.push_back(std::move(named));
+  Wake();
+}
+
 void Daemon::ForgetVanished(const core::Snapshot& snapshot) {
   for (const core::CgroupId id : snapshot.vanished) {
     alarms_.Disarm(id);
     pressure_.Disarm(id);
     oom_alarms_.Disarm(id);
     failed_wires_.erase(id);
+    cgroup_names_.Forget(id);
     if (brake_) brake_->Forget(id);
   }
 }

@@ -25,6 +25,7 @@
 #include "governor/core/engine.h"
 #include "governor/event_log.h"
 #include "governor/identity/acceptor.h"
+#include "governor/identity/cgroup_names.h"
 #include "governor/journal/recorder.h"
 #include "governor/kernel/alarms.h"
 #include "governor/kernel/brake_knob.h"
@@ -117,6 +118,8 @@ class Daemon {
   void Tick();
   void Sample(core::Instant now, core::Snapshot* snapshot);
   void Scan(core::Instant now, core::Snapshot* snapshot);
+  void NameNewcomers(core::Snapshot* snapshot);
+  void OnNamed(core::CgroupNamed named);
   void ForgetVanished(const core::Snapshot& snapshot);
   void Dispatch(const core::Decisions& decisions);
   void ApplyWire(const core::SetWire& wire);
@@ -200,6 +203,7 @@ class Daemon {
   std::string no_freezer_ = "nobody is frozen in observe mode, nor on cgroup v2";
   std::unique_ptr<session::SessionServer> sessions_;
   std::unique_ptr<identity::Acceptor> acceptor_;
+  identity::CgroupNames cgroup_names_;
 
   core::Policy policy_;
   core::Engine engine_;                         // by SetEnginePolicy, SetKernelLevers and Decide alone

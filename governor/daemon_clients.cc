@@ -97,7 +97,9 @@ void Daemon::OnAttach(session::AttachRequest request) {
   owner->second.client = request.client;
   WatchOwner(request.ticket.cookie);
 
-  const core::Rule& rule = core::RuleFor(policy_, request.ticket.cgroup);
+  const identity::Peer& peer = owner->second.peer;
+  const core::Rule& rule =
+      core::RuleFor(policy_, request.ticket.cgroup, identity::NamesOf(peer.workload, peer.pod));
   const bool enforcing = rule.mode == core::Mode::kEnforce;
   sessions_->Welcome(
       request.client,

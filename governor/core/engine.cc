@@ -37,6 +37,7 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
   CloseReclaims(snapshot);
 
   touched_.insert(changes.sampled.begin(), changes.sampled.end());
+  touched_.insert(changes.governed_anew.begin(), changes.governed_anew.end());
   if (std::exchange(policy_is_new_, false)) {
     for (const auto& [id, cgroup] : world_.cgroups()) touched_.insert(id);
   }

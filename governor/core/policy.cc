@@ -1,6 +1,25 @@
 #include "governor/core/policy.h"
 
 namespace memgov::core {
+namespace {
+
+bool NameMatches(const std::optional<std::string>& glob, const std::string& name) {
+  return !glob || (!name.empty() && GlobMatches(*glob, name));
+}
+
+// Those parts of a name that are there with the cgroup.
+bool MatchesKind(const NameMatch& match, const WorkloadNames& names) {
+  return (!match.qos || match.qos == names.qos) && (!match.runtime || match.runtime == names.runtime);
+}
+
+bool MatchesNames(const NameMatch& match, const WorkloadNames& names) {
+  return NameMatches(match.pod_namespace, names.pod_namespace) && NameMatches(match.pod, names.pod) &&
+         NameMatches(match.container, names.container);
+}
+
+}  // namespace
+
+bool AsksForNames(const NameMatch& match) { return match.pod_namespace || match.pod || match.container; }
 
 bool GlobMatches(std::string_view glob, std::string_view path) {
   // "/a/**" names /a itself too.
@@ -41,10 +60,12 @@ bool GlobMatches(std::string_view glob, std::string_view path) {
   return true;
 }
 
-const Rule& RuleFor(const Policy& policy, std::string_view path) {
+const Rule& RuleFor(const Policy& policy, std::string_view path, const WorkloadNames& names) {
   static const Rule kDefault;
   for (const Rule& rule : policy.rules) {
-    if (GlobMatches(rule.cgroup, path)) return rule;
+    if (!GlobMatches(rule.cgroup, path) || !MatchesKind(rule.names, names)) continue;
+    if (names.pending && AsksForNames(rule.names)) return kDefault;
+    if (MatchesNames(rule.names, names)) return rule;
   }
   return kDefault;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "governor/core/units.h"
+#include "governor/core/workload.h"
 
 namespace memgov::core {
 
@@ -59,9 +60,25 @@ struct SoftLimitPolicy {
   std::optional<double> follow_percent = 90;
 };
 
+// The names that a rule asks for: globs, or absent for "whatever it is called". A part that is present
+// matches no cgroup that has no such name.
+struct NameMatch {
+  std::optional<std::string> pod_namespace;
+  std::optional<std::string> pod;
+  std::optional<std::string> container;
+  std::optional<QosClass> qos;
+  std::optional<Runtime> runtime;
+
+  bool operator==(const NameMatch&) const = default;
+};
+
+// Whether it depends on names that have to be looked for (WorkloadNames::pending).
+bool AsksForNames(const NameMatch& match);
+
 struct Rule {
   std::string name = "default";
   std::string cgroup = "/**";  // glob over the path: * within a name, ** over names
+  NameMatch names = {};
   Mode mode = Mode::kObserve;
   double protect_weight = 1;  // a client with weight 2 is asked for half as much
   // The forecast's part is what releases take (measured: 80 to 280 ms for 1 GiB): it asks before the wire
@@ -82,8 +99,8 @@ struct NodePolicy {
   Bytes reserve = 256 * kMiB;  // the node's limit is MemTotal less this
 };
 
-// Ordered rules; the first whose glob matches governs a cgroup. No match: the built-in default rule, which
-// observes.
+// Ordered rules; the first whose `cgroup` and `names` match governs a cgroup. No match: the built-in default
+// rule, which observes.
 struct Policy {
   std::vector<Rule> rules;
   NodePolicy node;
@@ -93,7 +110,9 @@ struct Policy {
 // a trailing "/**" also the directory itself. At most glob x path steps.
 bool GlobMatches(std::string_view glob, std::string_view path);
 
-// The rule that governs `path`. The reference lives as long as the policy.
-const Rule& RuleFor(const Policy& policy, std::string_view path);
+// The rule that governs the cgroup at `path`. While its names are pending and an earlier rule depends on
+// them, that is the built-in rule: what may turn out to be protected is left alone until it is known. The
+// reference lives as long as the policy.
+const Rule& RuleFor(const Policy& policy, std::string_view path, const WorkloadNames& names = {});
 
 }  // namespace memgov::core

@@ -162,5 +162,56 @@ TEST(ACgroupWithoutARule, IsObserved) {
   }
 }
 
+constexpr std::string_view kPod = "/kubepods/burstable/pod1";
+const WorkloadNames kWeb{
+    .pod_namespace = "shop", .pod = "web-7d4b9", .container = "nginx", .qos = QosClass::kBurstable};
+
+Policy ByNames(NameMatch match) {
+  return {.rules = {Rule{.name = "named", .names = std::move(match)}, Rule{.name = "rest"}}};
+}
+
+TEST(ARuleByNames, MatchesWhenAllItsPartsDo) {
+  const auto matches = [](NameMatch match) {
+    return RuleFor(ByNames(std::move(match)), kPod, kWeb).name == "named";
+  };
+  EXPECT_TRUE(matches({}));
+  EXPECT_TRUE(matches({.pod_namespace = "shop"}));
+  EXPECT_TRUE(
+      matches({.pod_namespace = "sh*", .pod = "web-*", .container = "*", .qos = QosClass::kBurstable}));
+  EXPECT_FALSE(matches({.pod_namespace = "shop", .pod = "db-*"}));
+  EXPECT_FALSE(matches({.pod_namespace = "shop", .container = "nginx2"}));
+  EXPECT_FALSE(matches({.pod_namespace = "shop", .qos = QosClass::kBestEffort}));
+  EXPECT_FALSE(matches({.runtime = Runtime::kContainerd})) << "its path does not tell";
+}
+
+TEST(ARuleByNames, AsksForThePathAsWell) {
+  Policy policy = ByNames({.pod_namespace = "shop"});
+  policy.rules[0].cgroup = "/kubepods/besteffort/**";
+  EXPECT_EQ(RuleFor(policy, kPod, kWeb).name, "rest");
+  policy.rules[0].cgroup = "/kubepods/burstable/**";
+  EXPECT_EQ(RuleFor(policy, kPod, kWeb).name, "named");
+}
+
+TEST(ARuleByNames, DoesNotMatchWhatHasNone) {
+  for (const NameMatch& match :
+       {NameMatch{.pod_namespace = "*"}, NameMatch{.pod = "*"}, NameMatch{.container = "*"},
+        NameMatch{.qos = QosClass::kGuaranteed}, NameMatch{.runtime = Runtime::kSystemd}}) {
+    EXPECT_EQ(RuleFor(ByNames(match), "/kubepods").name, "rest");
+  }
+}
+
+TEST(ACgroupWhoseNamesAreStillSought, IsLeftAloneWhereTheyMatter) {
+  const WorkloadNames sought{.qos = QosClass::kBurstable, .runtime = Runtime::kCrio, .pending = true};
+  Policy policy = ByNames({.pod_namespace = "bank"});
+  policy.rules[0].mode = policy.rules[1].mode = Mode::kEnforce;
+  EXPECT_EQ(RuleFor(policy, kPod, sought).mode, Mode::kObserve) << "it may be the bank's";
+  EXPECT_EQ(RuleFor(policy, kPod, {.qos = QosClass::kBurstable}).name, "rest") << "it is nobody's";
+  policy.rules[0].names.qos = QosClass::kGuaranteed;
+  EXPECT_EQ(RuleFor(policy, kPod, sought).name, "rest")
+      << "whatever its namespace, the other part rules it out";
+  policy.rules[0].names = {.runtime = Runtime::kCrio};
+  EXPECT_EQ(RuleFor(policy, kPod, sought).name, "named") << "nothing that is sought matters";
+}
+
 }  // namespace
 }  // namespace memgov::core

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "governor/core/units.h"
+#include "governor/core/workload.h"
 
 namespace memgov::core {
 
@@ -61,6 +62,13 @@ struct CgroupAppeared {
   std::string path;               // below the root of the memory hierarchy, for example "/kubepods/burstable"
   bool has_brake = false;         // memory.high exists (v2)
   bool kills_of_subtree = false;  // oom_kills counts those in the cgroups below as well (v2)
+  WorkloadNames names = {};       // as far as they are known at once
+};
+
+// The names of a cgroup that had come before them, or other ones.
+struct CgroupNamed {
+  CgroupId id{};
+  WorkloadNames names;
 };
 
 struct ProcessSize {
@@ -108,6 +116,7 @@ struct FreezeFailed {
 
 struct Snapshot {
   std::vector<CgroupAppeared> appeared;  // parents before children
+  std::vector<CgroupNamed> named;        // of earlier snapshots or of this one
   std::vector<CgroupId> vanished;        // children before parents
   std::vector<CgroupSample> samples;     // at most one for each cgroup
   std::vector<ReclaimOutcome> reclaims;

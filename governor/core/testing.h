@@ -45,6 +45,8 @@ class Node {
   // "/pod" or "/pod/a"; the parent comes first. Is announced with the next tick.
   CgroupId Add(const std::string& path, std::optional<Bytes> limit = std::nullopt, bool has_brake = false);
   void Remove(CgroupId id);
+  // Is announced with the next tick.
+  void Name(CgroupId id, WorkloadNames names) { changes_.named.push_back({id, std::move(names)}); }
   void SetLimit(CgroupId id, std::optional<Bytes> limit) { cgroups_.at(id).limit = limit; }
   void SetUsage(CgroupId id, Bytes usage) { cgroups_.at(id).usage = usage; }
   void SetMemoryHigh(CgroupId id, std::optional<Bytes> high) { cgroups_.at(id).memory_high = high; }

@@ -31,7 +31,7 @@ World::World() {
 
 void World::SetPolicy(const Policy* policy) {
   policy_ = policy;
-  for (auto& [id, cgroup] : cgroups_) cgroup.rule = &RuleFor(*policy_, cgroup.path);
+  for (auto& [id, cgroup] : cgroups_) cgroup.rule = &RuleFor(*policy_, cgroup.path, cgroup.names);
 }
 
 void World::Attach(ClientId client, CgroupId cgroup) {
@@ -46,8 +46,10 @@ World::Changes World::Apply(const Snapshot& snapshot) {
   Changes changes;
   changes.sampled.reserve(snapshot.samples.size());
   for (const CgroupAppeared& appeared : snapshot.appeared) Appear(appeared);
+  for (const CgroupNamed& named : snapshot.named) SetNames(named, &changes);
   // After the newcomers, because one may come and go within one snapshot.
   for (const CgroupId id : snapshot.vanished) Vanish(id);
+  std::erase_if(changes.governed_anew, [this](CgroupId id) { return Find(id) == nullptr; });
   for (const CgroupSample& sample : snapshot.samples) ApplySample(sample, &changes);
   return changes;
 }
@@ -62,9 +64,18 @@ void World::Appear(const CgroupAppeared& appeared) {
   cgroup.id = appeared.id;
   cgroup.parent = appeared.parent;
   cgroup.path = appeared.path;
+  cgroup.names = appeared.names;
   cgroup.has_brake = appeared.has_brake;
   cgroup.depth = parent->depth + 1;
-  cgroup.rule = &RuleFor(*policy_, cgroup.path);
+  cgroup.rule = &RuleFor(*policy_, cgroup.path, cgroup.names);
+}
+
+void World::SetNames(const CgroupNamed& named, Changes* changes) {
+  CgroupState* cgroup = Find(named.id);
+  if (cgroup == nullptr || cgroup->names == named.names) return;
+  cgroup->names = named.names;
+  const Rule* rule = &RuleFor(*policy_, cgroup->path, cgroup->names);
+  if (std::exchange(cgroup->rule, rule) != rule) changes->governed_anew.push_back(named.id);
 }
 
 void World::Vanish(CgroupId id) {

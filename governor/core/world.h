@@ -30,6 +30,7 @@ struct CgroupState {
   CgroupId id{};
   CgroupId parent{};
   std::string path;
+  WorkloadNames names;
   bool has_brake = false;
   int depth = 0;
   const Rule* rule = nullptr;  // of the present policy
@@ -95,7 +96,8 @@ class World {
     std::uint64_t count = 0;
   };
   struct Changes {
-    std::vector<CgroupId> sampled;  // known ones, in the order of the snapshot
+    std::vector<CgroupId> sampled;        // known ones, in the order of the snapshot
+    std::vector<CgroupId> governed_anew;  // names came, and with them another rule
     std::vector<OomKill> oom_kills;
   };
   Changes Apply(const Snapshot& snapshot);
@@ -126,6 +128,7 @@ class World {
 
  private:
   void Appear(const CgroupAppeared& appeared);
+  void SetNames(const CgroupNamed& named, Changes* changes);
   void Vanish(CgroupId id);
   void ApplySample(const CgroupSample& sample, Changes* changes);
 

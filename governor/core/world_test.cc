@@ -119,5 +119,36 @@ TEST_F(WorldTest, UsageIsInPercentOfTheLimitOrZeroWithoutOne) {
   EXPECT_EQ(world_.Find(kA)->PressingPercent(), 0);
 }
 
+TEST_F(WorldTest, NamesThatComeLaterChangeTheRule) {
+  Policy policy{.rules = {Rule{.name = "shop", .names = {.pod_namespace = "shop"}}, Rule{.name = "rest"}}};
+  world_.SetPolicy(&policy);
+  const auto name = [this](CgroupId id, const WorkloadNames& names) {
+    return world_.Apply({.named = {{.id = id, .names = names}}}).governed_anew;
+  };
+  EXPECT_THAT(name(kA, {.pod_namespace = "shop"}), ElementsAre(kA));
+  EXPECT_EQ(world_.Find(kA)->rule, &policy.rules[0]);
+  EXPECT_EQ(world_.Find(kB)->rule, &policy.rules[1]);
+  EXPECT_THAT(name(kA, {.pod_namespace = "shop", .pod = "web"}), IsEmpty()) << "the same rule";
+  EXPECT_THAT(name(kB, {.pod_namespace = "bank"}), IsEmpty());
+  EXPECT_THAT(name(CgroupId{99}, {.pod_namespace = "shop"}), IsEmpty()) << "nobody knows it";
+
+  Policy other{.rules = {Rule{.name = "web", .names = {.pod = "web"}}}};
+  world_.SetPolicy(&other);
+  EXPECT_EQ(world_.Find(kA)->rule->name, "web") << "names outlive a policy";
+}
+
+TEST_F(WorldTest, ACgroupMayComeWithItsNamesOrGoAsTheyCome) {
+  Policy policy{.rules = {Rule{.name = "shop", .names = {.pod_namespace = "shop"}}}};
+  world_.SetPolicy(&policy);
+  constexpr CgroupId kC{4}, kD{5};
+  const World::Changes changes = world_.Apply(
+      {.appeared = {{.id = kC, .parent = kPod, .path = "/pod/c", .names = {.pod_namespace = "shop"}},
+                    {.id = kD, .parent = kPod, .path = "/pod/d"}},
+       .named = {{.id = kD, .names = {.pod_namespace = "shop"}}},
+       .vanished = {kD}});
+  EXPECT_EQ(world_.Find(kC)->rule->name, "shop");
+  EXPECT_THAT(changes.governed_anew, IsEmpty());
+}
+
 }  // namespace
 }  // namespace memgov::core

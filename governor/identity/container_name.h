@@ -14,6 +14,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "governor/core/workload.h"
 
 namespace memgov::identity {
 
@@ -24,11 +25,8 @@ enum class ContainerKind {
   kSystemdService,  // a unit of the system manager or of a user's
 };
 
-// As far as the path tells, which is not always.
-enum class Runtime { kUnknown, kContainerd, kCrio, kDocker, kPodman, kCtr, kSystemd };
-
-// Kubernetes' quality of service class.
-enum class QosClass { kGuaranteed, kBurstable, kBestEffort };
+using core::QosClass;
+using core::Runtime;
 
 struct ContainerName {
   ContainerKind kind = ContainerKind::kOther;

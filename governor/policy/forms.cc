@@ -28,6 +28,7 @@ constexpr std::array<ByteUnit, 5> kByteUnits{
 constexpr std::size_t kNone = std::string_view::npos;
 constexpr std::size_t kLongestGlob = 256;
 constexpr std::size_t kLongestName = 63;
+constexpr std::size_t kLongestNameGlob = 253;
 
 absl::Status Wrong(std::string_view text, std::string_view why, std::string_view hint) {
   return absl::InvalidArgumentError(fmt::format("{}{}{}", Quoted(text), why, hint));
@@ -129,6 +130,28 @@ absl::Status CheckName(std::string_view text) {
   return absl::OkStatus();
 }
 
+// Pods have the longest names that Kubernetes allows. Capitals and underscores are common mistakes.
+absl::Status CheckNameGlob(std::string_view text) {
+  const auto fits = [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return absl::ascii_islower(byte) || absl::ascii_isdigit(byte) || c == '-' || c == '.' || c == '*';
+  };
+  if (text.empty()) return absl::InvalidArgumentError("the name is empty; leave the key out for any");
+  if (text.size() > kLongestNameGlob) {
+    return Wrong(text, fmt::format(" is longer than {} bytes", kLongestNameGlob), "");
+  }
+  if (!std::all_of(text.begin(), text.end(), fits)) {
+    std::string meant = absl::AsciiStrToLower(std::string(text));
+    std::replace(meant.begin(), meant.end(), '_', '-');
+    const bool possible = std::all_of(meant.begin(), meant.end(), fits);
+    return Wrong(text,
+                 " can be no name in Kubernetes: lower case letters, digits, '-', '.', and * for any part",
+                 possible ? DidYouMean(meant) : "");
+  }
+  if (text.find("**") != kNone) return Wrong(text, " has more than one star in a row", "");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<double> ParseQuantity(Form form, std::string_view text) {
@@ -149,6 +172,7 @@ absl::StatusOr<double> ParseQuantity(Form form, std::string_view text) {
 absl::Status CheckForm(Form form, std::string_view text) {
   if (form == v1::KeyOptions::FORM_GLOB) return CheckGlob(text);
   if (form == v1::KeyOptions::FORM_NAME) return CheckName(text);
+  if (form == v1::KeyOptions::FORM_NAME_GLOB) return CheckNameGlob(text);
   return absl::OkStatus();
 }
 

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "memgov/v1/options.pb.h"
 #include "memgov/v1/policy.pb.h"
@@ -49,6 +50,7 @@ core::Rule MustParseRule(const std::string& flow) {
 
 void ExpectSame(const core::Rule& left, const core::Rule& right) {
   EXPECT_EQ(left.cgroup, right.cgroup);
+  EXPECT_EQ(left.names, right.names);
   EXPECT_EQ(left.mode, right.mode);
   EXPECT_EQ(left.protect_weight, right.protect_weight);
   EXPECT_EQ(left.wake.usage_percent, right.wake.usage_percent);
@@ -279,7 +281,6 @@ TEST_F(LoadPolicyTest, NamesTheFileInErrors) {
 TEST_F(LoadPolicyTest, SaysWhyAFileCannotBeRead) {
   EXPECT_THAT(Refusal(Path("absent"), absl::StatusCode::kNotFound),
               EndsWith("absent: cannot be opened: No such file or directory"));
-  EXPECT_THAT(Refusal(Path(""), absl::StatusCode::kInvalidArgument), EndsWith(": is a directory"));
   ASSERT_EQ(::mkfifo(Path("fifo").c_str(), 0600), 0);
   EXPECT_THAT(Refusal(Path("fifo"), absl::StatusCode::kInvalidArgument), EndsWith(": not a regular file"));
   EXPECT_THAT(Refusal("/dev/zero", absl::StatusCode::kInvalidArgument), EndsWith(": not a regular file"));
@@ -290,6 +291,110 @@ TEST_F(LoadPolicyTest, RefusesAFileOfMoreThanOneMebibyte) {
   EXPECT_TRUE(LoadPolicy(fits).ok());
   const std::string over = Write("over", std::string(kLargestFile + 1, '\n'));
   EXPECT_THAT(Refusal(over, absl::StatusCode::kInvalidArgument), EndsWith("over: larger than 1048576 bytes"));
+}
+
+TEST(AMatch, ByNamesIsAsWritten) {
+  const core::Rule rule = MustParseRule(
+      "match: {cgroup: /a/**, namespace: shop, pod: web-*, container: nginx, qos: besteffort, runtime: "
+      "cri-o}");
+  EXPECT_EQ(rule.cgroup, "/a/**");
+  EXPECT_EQ(rule.names, (core::NameMatch{.pod_namespace = "shop",
+                                         .pod = "web-*",
+                                         .container = "nginx",
+                                         .qos = core::QosClass::kBestEffort,
+                                         .runtime = core::Runtime::kCrio}));
+  EXPECT_EQ(MustParseRule("match: {}").names, core::NameMatch{});
+}
+
+TEST(AMatch, KnowsEveryClassAndRuntime) {
+  using core::QosClass;
+  using core::Runtime;
+  for (const auto& [word, qos] : {std::pair("guaranteed", QosClass::kGuaranteed),
+                                  {"burstable", QosClass::kBurstable},
+                                  {"besteffort", QosClass::kBestEffort}}) {
+    EXPECT_EQ(MustParseRule(std::string("match: {qos: ") + word + "}").names.qos, qos);
+  }
+  for (const auto& [word, runtime] : {std::pair("containerd", Runtime::kContainerd),
+                                      {"docker", Runtime::kDocker},
+                                      {"podman", Runtime::kPodman},
+                                      {"ctr", Runtime::kCtr},
+                                      {"systemd", Runtime::kSystemd}}) {
+    EXPECT_EQ(MustParseRule(std::string("match: {runtime: ") + word + "}").names.runtime, runtime);
+  }
+}
+
+class PolicyDirectory : public LoadPolicyTest {
+ protected:
+  std::string Whole() const { return Path("d"); }
+  void Add(const std::string& name, const std::string& body) const {
+    std::filesystem::create_directories(Whole());
+    Write("d/" + name, std::string(kHead) + body);
+  }
+};
+
+TEST_F(PolicyDirectory, IsOnePolicyOfItsFilesByName) {
+  Add("20-rest.yaml", "rules: [{name: rest}]");
+  Add("10-web.yaml", "rules: [{name: web, match: {cgroup: /web}}, {name: db, match: {cgroup: /db}}]");
+  Add("00-node.yaml", "node: {reserve: 1GiB}");
+  Add(".#10-web.yaml", "rules: [");
+  Add("README", "rules: [");
+  const auto policy = LoadPolicy(Whole());
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  ASSERT_THAT(policy->rules, SizeIs(3));
+  EXPECT_EQ(policy->rules[0].name, "web");
+  EXPECT_EQ(policy->rules[1].name, "db");
+  EXPECT_EQ(policy->rules[2].name, "rest");
+  EXPECT_EQ(policy->node.reserve, core::kGiB);
+}
+
+TEST_F(PolicyDirectory, SaysTheMistakesOfAllFilesAndBetweenThem) {
+  Add("a.yaml", "node: {}\nrules: [{name: web, match: {cgroup: /web/**}}, {nam: x}]");
+  Add("b.yaml", "node: {}\nrules:\n- {name: web, match: {cgroup: /b}}\n- {name: c, match: {cgroup: /web/c}}");
+  const std::string a = Whole() + "/a.yaml", b = Whole() + "/b.yaml";
+  EXPECT_EQ(Refusal(Whole(), absl::StatusCode::kInvalidArgument),
+            a + ":4:48: rules[1]: \"name\" is missing\n" +  //
+                a + ":4:49: rules[1]: unknown key \"nam\" (did you mean \"name\"?)\n" + b +
+                ":3:7: node: there is one node, and " + a + ":3:7 describes it already\n" + b +
+                ":5:10: rules[0].name: \"web\" is the name of " + a + ":4:16 too\n" + b +
+                ":6:29: rules[1]: never used, because rules[0] of " + a +
+                ":4 comes first and matches all that \"/web/c\" does");
+}
+
+TEST_F(PolicyDirectory, HasAtLeastOneFileAndNotTooMany) {
+  std::filesystem::create_directories(Whole());
+  EXPECT_THAT(Refusal(Whole(), absl::StatusCode::kInvalidArgument), EndsWith("d: has no file called *.yaml"));
+  for (std::size_t i = 0; i <= kMostFiles; ++i) Add(std::to_string(i) + ".yaml", "");
+  EXPECT_THAT(Refusal(Whole(), absl::StatusCode::kInvalidArgument),
+              EndsWith("d: 65 files are too many; at most 64"));
+}
+
+TEST_F(PolicyDirectory, LeavesNoFileOutUnsaid) {
+  Add("a.yaml", "");
+  Add("b.yml", "");
+  EXPECT_THAT(Refusal(Whole(), absl::StatusCode::kInvalidArgument),
+              EndsWith("d/b.yml: would not be read; call it b.yaml"));
+  std::filesystem::remove(Path("d/b.yml"));
+  std::filesystem::create_directories(Path("d/c.yaml"));
+  EXPECT_THAT(Refusal(Whole(), absl::StatusCode::kInvalidArgument), EndsWith("d/c.yaml: is a directory"));
+}
+
+TEST_F(PolicyDirectory, HasTheBoundsOfOneFile) {
+  Add("a.yaml", "#" + std::string(kLargestFile / 2, 'x'));
+  Add("b.yaml", "#" + std::string(kLargestFile / 2, 'x'));
+  EXPECT_THAT(Refusal(Whole(), absl::StatusCode::kInvalidArgument),
+              EndsWith("d: its files are larger than 1048576 bytes together"));
+  const auto rules = [](char name) {
+    std::string text = "rules:\n";
+    for (int i = 0; i < 129; ++i) {
+      const std::string id = name + std::to_string(i);
+      text += "- {name: " + id + ", match: {cgroup: /" + id + "}}\n";
+    }
+    return text;
+  };
+  Add("a.yaml", rules('a'));
+  Add("b.yaml", rules('b'));
+  EXPECT_THAT(Refusal(Whole(), absl::StatusCode::kInvalidArgument),
+              EndsWith("d/b.yaml:131:10: rules[127]: more than 256 rules in all files"));
 }
 
 }  // namespace

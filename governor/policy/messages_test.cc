@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "governor/policy/loader.h"
-#include "governor/policy/translate.h"
+#include "governor/policy/policy_checks.h"
 
 namespace memgov::policy {
 namespace {
@@ -179,7 +179,42 @@ INSTANTIATE_TEST_SUITE_P(
             "does"},
         Mistake{"rules: [{name: a, match: {cgroup: /a/**}}, {name: b, match: {cgroup: /a/*/c}}]",
                 "p.yaml:3:70: rules[1]: never used, because rules[0] comes first and matches all that "
-                "\"/a/*/c\" does"}));
+                "\"/a/*/c\" does"},
+        Mistake{
+            "rules: [{name: a, match: {namespace: sh*}}, {name: b, match: {namespace: shop, pod: x}}]",
+            "p.yaml:3:52: rules[1]: never used, because rules[0] comes first and matches all that this one "
+            "does"},
+        Mistake{"rules: [{name: a, match: {namespace: shop}}, {name: b, match: {qos: burstable}}, {name: c}]",
+                "loaded"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Names, Mistakes,
+    ::testing::Values(
+        Mistake{
+            "rules: [{name: a, match: {labels: {app: web}}}]",
+            "p.yaml:3:27: rules[0].match: unknown key \"labels\"; known: cgroup, namespace, pod, container, "
+            "qos, runtime"},
+        Mistake{"rules: [{name: a, match: {namespaces: shop}}]",
+                "p.yaml:3:27: rules[0].match: unknown key \"namespaces\" (did you mean \"namespace\"?)"},
+        Mistake{"rules: [{name: a, match: {namespace: My_Shop}}]",
+                "p.yaml:3:38: rules[0].match.namespace: \"My_Shop\" can be no name in Kubernetes: lower case "
+                "letters, digits, '-', '.', and * for any part (did you mean \"my-shop\"?)"},
+        Mistake{
+            "rules: [{name: a, match: {namespace: shop/web}}]",
+            "p.yaml:3:38: rules[0].match.namespace: \"shop/web\" can be no name in Kubernetes: lower case "
+            "letters, digits, '-', '.', and * for any part"},
+        Mistake{"rules: [{name: a, match: {pod: web-**}}]",
+                "p.yaml:3:32: rules[0].match.pod: \"web-**\" has more than one star in a row"},
+        Mistake{"rules: [{name: a, match: {container: \"\"}}]",
+                "p.yaml:3:38: rules[0].match.container: the name is empty; leave the key out for any"},
+        Mistake{"rules: [{name: a, match: {qos: BestEffort}}]",
+                "p.yaml:3:32: rules[0].match.qos: \"BestEffort\" is not one of: guaranteed, burstable, "
+                "besteffort "
+                "(did you mean \"besteffort\"?)"},
+        Mistake{
+            "rules: [{name: a, match: {runtime: crio}}]",
+            "p.yaml:3:36: rules[0].match.runtime: \"crio\" is not one of: containerd, cri-o, docker, podman, "
+            "ctr, systemd (did you mean \"cri-o\"?)"}));
 
 TEST(Head, IsRequiredAndExact) {
   EXPECT_EQ(Refusal("rules: []"),
@@ -280,6 +315,19 @@ TEST(Covers, IsTrueOnlyWhenCertain) {
   EXPECT_FALSE(Covers("/a/*/*", "/a/**"));
   EXPECT_FALSE(Covers("/a/b/**", "/a/**"));
   EXPECT_FALSE(Covers("/*/**", "/**"));
+}
+
+TEST(CoversOfNames, ComparesPartByPart) {
+  using core::NameMatch;
+  EXPECT_TRUE(Covers(NameMatch{}, NameMatch{.pod = "a"}));
+  EXPECT_TRUE(Covers(NameMatch{.pod = "*"}, NameMatch{.pod = "a-*"}));
+  EXPECT_TRUE(Covers(NameMatch{.qos = core::QosClass::kBurstable},
+                     NameMatch{.pod = "a", .qos = core::QosClass::kBurstable}));
+  EXPECT_FALSE(Covers(NameMatch{.pod = "*"}, NameMatch{})) << "what has no name";
+  EXPECT_FALSE(Covers(NameMatch{.pod = "a-*"}, NameMatch{.pod = "*"}));
+  EXPECT_FALSE(Covers(NameMatch{.pod = "a", .container = "b"}, NameMatch{.pod = "a"}));
+  EXPECT_FALSE(
+      Covers(NameMatch{.qos = core::QosClass::kBurstable}, NameMatch{.qos = core::QosClass::kGuaranteed}));
 }
 
 }  // namespace

@@ -21,13 +21,6 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// How a file writes an enum's value: MODE_OBSERVE is `observe`, since the zero value is MODE_UNSPECIFIED.
-std::string EnumWord(const EnumValueDescriptor& value) {
-  std::string_view prefix = value.type()->value(0)->name();
-  prefix.remove_suffix(std::string_view("UNSPECIFIED").size());
-  return absl::AsciiStrToLower(value.name().substr(prefix.size()));
-}
-
 absl::Status SetEnum(const FieldDescriptor& field, const std::string& text, Message& message) {
   const EnumDescriptor& type = *field.enum_type();
   std::vector<std::string> words;
@@ -108,6 +101,13 @@ absl::Status SetQuantity(const FieldDescriptor& field, const std::string& text, 
 }
 
 }  // namespace
+
+std::string EnumWord(const EnumValueDescriptor& value) {
+  if (const std::string& word = value.options().GetExtension(v1::word); !word.empty()) return word;
+  std::string_view prefix = value.type()->value(0)->name();
+  prefix.remove_suffix(std::string_view("UNSPECIFIED").size());
+  return absl::AsciiStrToLower(value.name().substr(prefix.size()));
+}
 
 const v1::KeyOptions& OptionsOf(const FieldDescriptor& field) {
   return field.options().GetExtension(v1::key);

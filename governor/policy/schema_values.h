@@ -18,6 +18,9 @@ namespace memgov::policy {
 absl::Status SetField(const google::protobuf::FieldDescriptor& field, const std::string& text,
                       google::protobuf::Message& message);
 
+// How a file writes an enum's value: MODE_OBSERVE is `observe`, since the zero value is MODE_UNSPECIFIED.
+std::string EnumWord(const google::protobuf::EnumValueDescriptor& value);
+
 const v1::KeyOptions& OptionsOf(const google::protobuf::FieldDescriptor& field);
 
 }  // namespace memgov::policy

@@ -4,11 +4,9 @@
 
 #include <chrono>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/time/time.h"
 
@@ -45,6 +43,45 @@ core::ActionKind ToCore(int action) {
   }
 }
 
+core::QosClass ToCore(v1::Rule::Match::Qos qos) {
+  switch (qos) {
+    case v1::Rule::Match::QOS_BURSTABLE:
+      return core::QosClass::kBurstable;
+    case v1::Rule::Match::QOS_BESTEFFORT:
+      return core::QosClass::kBestEffort;
+    default:
+      return core::QosClass::kGuaranteed;
+  }
+}
+
+core::Runtime ToCore(v1::Rule::Match::Runtime runtime) {
+  switch (runtime) {
+    case v1::Rule::Match::RUNTIME_CONTAINERD:
+      return core::Runtime::kContainerd;
+    case v1::Rule::Match::RUNTIME_CRIO:
+      return core::Runtime::kCrio;
+    case v1::Rule::Match::RUNTIME_DOCKER:
+      return core::Runtime::kDocker;
+    case v1::Rule::Match::RUNTIME_PODMAN:
+      return core::Runtime::kPodman;
+    case v1::Rule::Match::RUNTIME_CTR:
+      return core::Runtime::kCtr;
+    case v1::Rule::Match::RUNTIME_SYSTEMD:
+      return core::Runtime::kSystemd;
+    default:
+      return core::Runtime::kUnknown;
+  }
+}
+
+void TranslateMatch(const v1::Rule::Match& match, core::Rule& rule) {
+  if (match.has_cgroup()) rule.cgroup = match.cgroup();
+  if (match.has_pod_namespace()) rule.names.pod_namespace = match.pod_namespace();
+  if (match.has_pod()) rule.names.pod = match.pod();
+  if (match.has_container()) rule.names.container = match.container();
+  if (match.has_qos()) rule.names.qos = ToCore(match.qos());
+  if (match.has_runtime()) rule.names.runtime = ToCore(match.runtime());
+}
+
 // Wake, critical, relax and brake: the thresholds on usage and time.
 void TranslateThresholds(const v1::Rule& file, core::Rule& rule) {
   const v1::Rule::Wake& wake = file.wake();
@@ -75,7 +112,7 @@ void TranslateThresholds(const v1::Rule& file, core::Rule& rule) {
 core::Rule Translate(const v1::Rule& file) {
   core::Rule rule;
   rule.name = file.name();
-  if (file.match().has_cgroup()) rule.cgroup = file.match().cgroup();
+  TranslateMatch(file.match(), rule);
   if (file.has_mode()) {
     rule.mode = file.mode() == v1::Rule::MODE_ENFORCE ? core::Mode::kEnforce : core::Mode::kObserve;
   }
@@ -208,81 +245,20 @@ class RuleChecks {
   ErrorList& errors_;
 };
 
-// The checks between rules: each has a name of its own, and each can come to its turn.
-class PolicyChecks {
- public:
-  PolicyChecks(const v1::Policy& file, const Origins& origins, ErrorList& errors)
-      : file_(file), origins_(origins), errors_(errors) {}
-
-  // `rule` is the translation of the file's rule number `index`. Called in order.
-  void Add(const core::Rule& rule, int index) {
-    const v1::Rule& written = file_.rules(index);
-    const Origin* name = origins_.Find(written, "name");
-    const Origin* match = origins_.Find(written, "match");
-    const Origin* cgroup = origins_.Find(written.match(), "cgroup");
-    if (name != nullptr && name->valid) CheckName(rule.name, index, name->at);
-    if ((match == nullptr || match->valid) && (cgroup == nullptr || cgroup->valid) && name != nullptr) {
-      CheckReachable(rule.cgroup, index, cgroup != nullptr ? cgroup->at : name->at);
-    }
-  }
-
- private:
-  struct Seen {
-    std::string glob;
-    int index = 0;
-  };
-
-  void CheckName(const std::string& name, int index, Position at) {
-    const auto [first, fresh] = names_.emplace(name, index);
-    if (fresh) return;
-    errors_.Add(at, fmt::format("rules[{}].name: {} is the name of rules[{}] too", index, Quoted(name),
-                                first->second));
-  }
-
-  void CheckReachable(const std::string& glob, int index, Position at) {
-    for (const Seen& earlier : globs_) {
-      if (!Covers(earlier.glob, glob)) continue;
-      errors_.Add(
-          at, fmt::format("rules[{}]: never used, because rules[{}] comes first and matches all that {} does",
-                          index, earlier.index, Quoted(glob)));
-      return;
-    }
-    globs_.push_back({glob, index});
-  }
-
-  const v1::Policy& file_;
-  const Origins& origins_;
-  ErrorList& errors_;
-  std::map<std::string, int> names_;
-  std::vector<Seen> globs_;
-};
-
 }  // namespace
 
-bool Covers(std::string_view earlier, std::string_view later) {
-  constexpr std::string_view kBelow = "/**";
-  if (earlier == later || earlier == "**" || earlier == "/**") return true;
-  const bool whole_directory = earlier.ends_with(kBelow);
-  const std::string_view directory =
-      earlier.substr(0, earlier.size() - (whole_directory ? kBelow.size() : 0));
-  if (whole_directory && directory.find('*') == std::string_view::npos) {
-    return later == directory || later.starts_with(fmt::format("{}/", directory));
-  }
-  // What `later` matches is its own text with other letters for the stars. A star of `earlier` that takes a
-  // star of `later` takes those letters as well, as long as no slash can be among them: so `later` without
-  // `**`, or with one at the end that `earlier` has there too.
-  if (whole_directory && later.ends_with(kBelow)) later.remove_suffix(kBelow.size());
-  return later.find("**") == std::string_view::npos && core::GlobMatches(earlier, later);
-}
-
-core::Policy ToCore(const v1::Policy& file, const Origins& origins, ErrorList& errors) {
+core::Policy ToCore(std::deque<Document>& documents) {
   core::Policy policy;
-  if (file.node().has_reserve_bytes()) policy.node.reserve = file.node().reserve_bytes();
-  PolicyChecks checks(file, origins, errors);
-  for (int i = 0; i < file.rules_size(); ++i) {
-    const core::Rule& rule = policy.rules.emplace_back(Translate(file.rules(i)));
-    RuleChecks(file.rules(i), rule, i, origins, errors).Run();
-    checks.Add(rule, i);
+  PolicyChecks checks;
+  for (Document& document : documents) {
+    const v1::Policy& file = document.file;
+    if (file.node().has_reserve_bytes()) policy.node.reserve = file.node().reserve_bytes();
+    checks.AddNode(document);
+    for (int i = 0; i < file.rules_size(); ++i) {
+      const core::Rule& rule = policy.rules.emplace_back(Translate(file.rules(i)));
+      RuleChecks(file.rules(i), rule, i, document.origins, document.errors).Run();
+      checks.AddRule(document, rule, i);
+    }
   }
   return policy;
 }
