@@ -11,7 +11,6 @@
 
 #include "governor/core/explain.h"
 #include "governor/identity/namespace_root.h"
-#include "governor/policy/loader.h"
 
 namespace memgov {
 namespace {
@@ -100,26 +99,10 @@ Daemon::~Daemon() = default;
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(DaemonOptions options, kernel::CgroupLayout layout,
                                                        std::optional<kernel::Guard> guard, EventLog* log) {
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(layout), std::move(guard), log));
-  auto policy = daemon->LoadPolicy();
-  if (!policy.ok()) return policy.status();
   daemon->StartJournal();
-  daemon->policy_ = *policy;
-  daemon->SetEnginePolicy(*std::move(policy));
+  if (absl::Status status = daemon->LoadFirstPolicy(); !status.ok()) return status;
   if (absl::Status status = daemon->StartRooms(); !status.ok()) return status;
   return daemon;
-}
-
-absl::StatusOr<core::Policy> Daemon::LoadPolicy() const {
-  core::Policy policy;
-  if (!options_.policy_file.empty()) {
-    auto loaded = policy::LoadPolicy(options_.policy_file);
-    if (!loaded.ok()) return loaded.status();
-    policy = *std::move(loaded);
-  }
-  if (options_.observe) {
-    for (core::Rule& rule : policy.rules) rule.mode = core::Mode::kObserve;
-  }
-  return policy;
 }
 
 bool Daemon::Enforces() const {
@@ -187,6 +170,7 @@ absl::Status Daemon::Run() {
   ExamineNode();
   FollowKernelLog();
   WaitForGuard();
+  WaitForPolicy();
   const core::Instant now = clock_.Now();
   next_node_ = next_scan_ = now;
   Tick();
@@ -419,22 +403,6 @@ void Daemon::ApplyPressureAlarm(const core::SetPressureAlarm& alarm) {
 
 // --- ending
 // --------------------------------------------------------------------------------------------------
-
-void Daemon::Reload() {
-  const core::Instant now = clock_.Now();
-  auto policy = LoadPolicy();
-  if (!policy.ok()) {
-    log_->Warn(EventLine(now, "policy_refused"), "the policy stays as it was: " + TextOf(policy.status()));
-    return;
-  }
-  policy_ = *policy;
-  SetEnginePolicy(*std::move(policy));
-  ExamineLevers();
-  log_->Write(EventLine(now, "policy_loaded"),
-              "policy loaded from " +
-                  (options_.policy_file.empty() ? "the built-in defaults" : options_.policy_file));
-  Wake();
-}
 
 void Daemon::Stop() {
   stopping_ = true;

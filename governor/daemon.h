@@ -42,13 +42,14 @@
 #include "governor/kernel/reclaimer.h"
 #include "governor/kernel/retries.h"
 #include "governor/kernel/scan_pace.h"
+#include "governor/policy/watcher.h"
 #include "governor/session/server.h"
 #include "governor/status_file.h"
 
 namespace memgov {
 
 struct DaemonOptions {
-  std::string policy_file;  // empty: the built-in policy, which observes
+  std::string policy_file;  // or directory; empty: the built-in policy, which observes
   bool observe = false;     // observe whatever the policy says: the kill switch
   std::vector<std::string> roots{"/"};
   std::string socket_path = "/run/memgov/memgov.sock";
@@ -70,8 +71,8 @@ class Daemon {
                                                         std::optional<kernel::Guard> guard, EventLog* log);
   ~Daemon();
 
-  // Serves until SIGTERM or SIGINT. OK: everything that is ours has been restored then. SIGHUP reads the
-  // policy again and keeps the old one if the file is bad.
+  // Serves until SIGTERM or SIGINT. OK: everything that is ours has been restored then. The policy is read
+  // again when it changes and on SIGHUP; one that is bad leaves the old one in force.
   absl::Status Run();
 
   // Something that is wanting since the start; said unless the check of that name (doctor.h) says it already.
@@ -103,8 +104,16 @@ class Daemon {
   Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional<kernel::Guard> guard,
          EventLog* log);
   absl::Status StartRooms();
-  absl::StatusOr<core::Policy> LoadPolicy() const;
   bool Enforces() const;  // any rule; otherwise nothing is written, not even to try it
+
+  // The policy, daemon_policy.cc.
+  absl::Status LoadFirstPolicy();
+  void UsePolicy(core::Policy policy);
+  void TakePolicy(policy::Watcher::News news);
+  void WaitForPolicy();
+  void PollPolicy();
+  void SchedulePolicy();
+  void Reload();
 
   // Waiting.
   void WaitForInotify();
@@ -169,7 +178,6 @@ class Daemon {
   void ForgetSilentOwners(core::Instant now);
   std::optional<core::CgroupId> Locate(const std::string& cgroup);
 
-  void Reload();
   void Stop();
 
   const DaemonOptions options_;
@@ -205,6 +213,10 @@ class Daemon {
   std::unique_ptr<identity::Acceptor> acceptor_;
   identity::CgroupNames cgroup_names_;
 
+  std::optional<policy::Watcher> policy_watch_;  // absent: the built-in policy
+  std::optional<boost::asio::posix::stream_descriptor> policy_changed_;
+  boost::asio::steady_timer policy_due_{io_};
+  boost::asio::steady_timer policy_quiet_{io_};
   core::Policy policy_;
   core::Engine engine_;                         // by SetEnginePolicy, SetKernelLevers and Decide alone
   std::unique_ptr<journal::Recorder> journal_;  // absent: none is kept

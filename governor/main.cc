@@ -14,6 +14,7 @@
 #include "governor/daemon.h"
 #include "governor/doctor.h"
 #include "governor/kernel/process.h"
+#include "governor/policy/check.h"
 #include "governor/policy/loader.h"
 #include "governor/status_file.h"
 
@@ -23,8 +24,10 @@ constexpr char kFooter[] = R"(
 Without --policy memgovd observes: it watches, decides and says what it would have asked, and neither writes
 a kernel file nor sends a request.
 
-Signals: SIGTERM and SIGINT restore every knob and end; SIGHUP reads the policy again and keeps the old one
-if the new one is bad.
+A policy is a file, or a directory whose *.yaml files are one policy, in the order of their names. It is read
+again when it changes; one that is bad is said and leaves the old one in force.
+
+Signals: SIGTERM and SIGINT restore every knob and end; SIGHUP reads the policy again at once.
 
 Exit codes: 0 ended as asked, 1 could not start, 2 bad flags or a bad policy. Of doctor: 0 nothing is degraded
 or missing, 1 something is, 2 and memgovd cannot work without it.
@@ -34,6 +37,7 @@ Examples:
   memgovd --policy /etc/memgov/policy.yaml
   memgovd --policy policy.yaml --root /kubepods.slice --log-format json
   memgovd --check policy.yaml
+  memgovd --policy /etc/memgov/policy.d
   memgovd --restore
   memgovd doctor
   memgovd doctor --json --root /kubepods.slice
@@ -55,14 +59,9 @@ int Fail(int code, const absl::Status& status) {
 }
 
 int Check(const std::string& file) {
-  const auto policy = memgov::policy::LoadPolicy(file);
-  if (!policy.ok()) {
-    std::cerr << policy.status().message() << "\n";
-    return 2;
-  }
-  std::cout << file << ": ok, " << policy->rules.size()
-            << (policy->rules.size() == 1 ? " rule\n" : " rules\n");
-  return 0;
+  const memgov::policy::CheckResult result = memgov::policy::CheckPolicy(file);
+  (result.ok ? std::cout : std::cerr) << result.text;
+  return result.ok ? 0 : 2;
 }
 
 // Says what this node offers, changes nothing, and needs no daemon; one that runs here is heard too.
@@ -139,8 +138,9 @@ int main(int argc, char** argv) {
       "memgovd");
   app.footer(kFooter);
   app.set_version_flag("--version", "memgovd " MEMGOV_VERSION);
-  app.add_option("--policy", flags.daemon.policy_file, "policy file (YAML); without one, observe only")
-      ->type_name("FILE");
+  app.add_option("--policy", flags.daemon.policy_file,
+                 "policy (YAML), a file or a directory of them; without one, observe only")
+      ->type_name("PATH");
   app.add_flag("--observe", flags.daemon.observe, "observe only, whatever the policy says");
   app.add_option("--root", flags.daemon.roots, "cgroup to watch with all below it; may be repeated")
       ->type_name("PATH")
@@ -168,8 +168,8 @@ int main(int argc, char** argv) {
       ->transform(CLI::AsSizeValue(false))
       ->check(CLI::Range(std::uint64_t{1} << 20, std::uint64_t{1} << 40))
       ->default_str("256MiB");
-  app.add_option("--check", flags.check, "check a policy file, say all that is wrong with it, and end")
-      ->type_name("FILE");
+  app.add_option("--check", flags.check, "check a policy, say all that is wrong with it, and end")
+      ->type_name("PATH");
   app.add_flag("--restore", flags.restore,
                "let go of every brake and freeze that a dead memgovd left, and end");
   CLI::App* doctor =

@@ -27,7 +27,14 @@ absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& statu
   for (const std::string& what : status.degraded) {
     fmt::format_to(std::back_inserter(text), "{}\"{}\"", text.back() == '[' ? "" : ", ", JsonEscaped(what));
   }
-  absl::StrAppend(&text, "],\n\"checks\": ", JsonOf(status.checks), "}\n");
+  const PolicyStatus& policy = status.policy;
+  fmt::format_to(std::back_inserter(text), "],\n\"policy\": {{\"source\": \"{}\", \"state\": \"{}\"",
+                 JsonEscaped(policy.source), policy.degraded.empty() ? "ok" : "degraded");
+  if (!policy.degraded.empty()) {
+    fmt::format_to(std::back_inserter(text), ", \"since\": \"{}\", \"what\": \"{}\"", policy.degraded_since,
+                   JsonEscaped(policy.degraded));
+  }
+  absl::StrAppend(&text, "},\n\"checks\": ", JsonOf(status.checks), "}\n");
 
   std::error_code ignored;
   std::filesystem::create_directories(state_dir, ignored);
@@ -54,6 +61,15 @@ void AddRunningDaemon(const std::string& state_dir, int pid, std::vector<Check>*
       checks->push_back({.name = "memgovd",
                          .state = CheckState::kDegraded,
                          .found = fmt::format("pid {} says: {}", pid, what.as<std::string>())});
+    }
+    const YAML::Node policy = root["policy"];
+    if (policy && policy["state"].as<std::string>() == "degraded") {
+      checks->push_back({.name = "policy",
+                         .state = CheckState::kDegraded,
+                         .found = fmt::format("refused since {}: {}", policy["since"].as<std::string>(),
+                                              policy["what"].as<std::string>()),
+                         .lost = "what was changed since: the policy before it is in force",
+                         .remedy = "mend it; memgovd reads it again by itself"});
     }
   } catch (const YAML::Exception&) {
     return;

@@ -12,10 +12,18 @@
 
 namespace memgov {
 
+// Whether the policy that lies there is the one in force.
+struct PolicyStatus {
+  std::string source;          // file or directory; empty: the built-in one
+  std::string degraded;        // why what lies there was refused; empty: it was not
+  std::string degraded_since;  // UTC, as 2026-01-31T12:00:00Z
+};
+
 struct DaemonStatus {
   int pid = 0;
   std::vector<Check> checks;          // at its start
   std::vector<std::string> degraded;  // what has not worked since, in words for people
+  PolicyStatus policy;
 };
 
 absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& status);

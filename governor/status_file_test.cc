@@ -35,6 +35,22 @@ TEST_F(StatusFileTest, SaysWhatTheDaemonOfThatPidFoundWanting) {
   EXPECT_TRUE(Running(8).empty());
 }
 
+TEST_F(StatusFileTest, SaysSinceWhenAPolicyIsRefusedAndWhy) {
+  DaemonStatus status{
+      .pid = 7,
+      .policy = {
+          .source = "/p.yaml", .degraded = "/p.yaml:1:1: \"x\"", .degraded_since = "2026-01-31T12:00:00Z"}};
+  ASSERT_TRUE(WriteStatus(directory_, status).ok());
+  const auto checks = Running(7);
+  ASSERT_EQ(checks.size(), 1U);
+  EXPECT_EQ(checks[0].name, "policy");
+  EXPECT_EQ(checks[0].state, CheckState::kDegraded);
+  EXPECT_EQ(checks[0].found, "refused since 2026-01-31T12:00:00Z: /p.yaml:1:1: \"x\"");
+  status.policy.degraded.clear();
+  ASSERT_TRUE(WriteStatus(directory_, status).ok());
+  EXPECT_TRUE(Running(7).empty());
+}
+
 TEST_F(StatusFileTest, IsReplacedAsAWhole) {
   ASSERT_TRUE(WriteStatus(directory_, {.pid = 7, .degraded = {"a"}}).ok());
   ASSERT_TRUE(WriteStatus(directory_, {.pid = 7}).ok());
