@@ -43,10 +43,21 @@ TEST(ObserveEverything, EnforcesNowhere) {
 
 TEST(ProtectLatencyCritical, NeverPausesGuaranteedPods) {
   const Policy policy = Example("protect-latency-critical.yaml");
-  const Rule& guaranteed = RuleFor(policy, "/kubepods.slice/kubepods-pod1f.slice/cri-containerd-0a.scope");
-  const Rule& best_effort =
-      RuleFor(policy, "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod2e.slice");
-  const Rule& burstable = RuleFor(policy, "/kubepods.slice/kubepods-burstable.slice");
+  const auto of_pod = [&policy](core::WorkloadNames names) -> const Rule& {
+    return RuleFor(policy, "/kubepods.slice/some-pod.slice/some.scope", names);
+  };
+  const Rule& guaranteed = of_pod({.pod_namespace = "bank", .pod = "a", .qos = core::QosClass::kGuaranteed});
+  const Rule& best_effort = of_pod({.pod_namespace = "bank", .pod = "b", .qos = core::QosClass::kBestEffort});
+  const Rule& burstable = of_pod({.pod_namespace = "bank", .pod = "c", .qos = core::QosClass::kBurstable});
+  core::WorkloadNames app{.pod_namespace = "shop",
+                          .pod = "checkout-7d4b9",
+                          .container = "app",
+                          .qos = core::QosClass::kBurstable};
+  EXPECT_EQ(of_pod(app).name, "checkout");
+  app.container = "proxy";
+  EXPECT_EQ(of_pod(app).name, "other-pods");
+  EXPECT_EQ(RuleFor(policy, "/kubepods.slice/kubepods-besteffort.slice").mode, Mode::kEnforce)
+      << "a slice that is full";
   EXPECT_EQ(guaranteed.name, "latency-critical");
   EXPECT_FALSE(guaranteed.brake.enabled);
   EXPECT_THAT(guaranteed.actions, Not(Contains(ActionKind::kCollect)));
