@@ -310,6 +310,7 @@ void Daemon::OnNamed(core::CgroupNamed named) {
         "container do not govern them");
   }
   early_.named.push_back(std::move(named));
+  TellModes();
   Wake();
 }
 

@@ -92,6 +92,8 @@ class Daemon {
     std::string cgroup;
     std::string container;
     std::uint64_t cookie = 0;
+    core::CgroupId at{};     // as the engine has it
+    bool enforcing = false;  // as it was told
   };
 
   // Who was in a cgroup when it became critical or was about to lose one.
@@ -172,6 +174,8 @@ class Daemon {
   // Clients, on the control thread.
   void OnConnection(identity::AcceptedConnection connection);
   void OnAttach(session::AttachRequest request);
+  const core::Rule& RuleAt(core::CgroupId cgroup, const identity::Peer& peer) const;
+  void TellModes();
   void OnOutcome(core::ClientOutcome outcome);
   void OnDetached(core::ClientId client, const std::string& why);
   void WatchOwner(std::uint64_t cookie);

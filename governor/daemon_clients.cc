@@ -93,14 +93,15 @@ void Daemon::OnAttach(session::AttachRequest request) {
                             .name = request.name,
                             .cgroup = request.ticket.cgroup,
                             .container = request.ticket.container,
-                            .cookie = request.ticket.cookie};
+                            .cookie = request.ticket.cookie,
+                            .at = *cgroup,
+                            .enforcing = false};
   owner->second.client = request.client;
   WatchOwner(request.ticket.cookie);
 
-  const identity::Peer& peer = owner->second.peer;
-  const core::Rule& rule =
-      core::RuleFor(policy_, request.ticket.cgroup, identity::NamesOf(peer.workload, peer.pod));
+  const core::Rule& rule = RuleAt(*cgroup, owner->second.peer);
   const bool enforcing = rule.mode == core::Mode::kEnforce;
+  names_[request.client].enforcing = enforcing;
   sessions_->Welcome(
       request.client,
       {.cgroup = request.ticket.cgroup, .container = request.ticket.container, .enforcing = enforcing});
@@ -115,6 +116,33 @@ void Daemon::OnAttach(session::AttachRequest request) {
                                             .capabilities = request.capabilities,
                                             .startup_release_mode = request.startup_release_mode});
   Wake();
+}
+
+// As the engine has it, or will have it when the names that we know of the peer have come to it.
+const core::Rule& Daemon::RuleAt(core::CgroupId cgroup, const identity::Peer& peer) const {
+  core::WorkloadNames names = identity::NamesOf(peer.workload, peer.pod);
+  if (const auto told = cgroup_names_.Find(cgroup); told && !told->pending) names = *told;
+  return core::RuleFor(policy_, tree_.PathOf(cgroup), names);
+}
+
+// A client that was told that it is only observed declines whatever it is asked.
+void Daemon::TellModes() {
+  for (auto& [id, client] : names_) {
+    const auto owner = owners_.find(client.cookie);
+    if (owner == owners_.end()) continue;
+    const core::Rule& rule = RuleAt(client.at, owner->second.peer);
+    const bool enforcing = rule.mode == core::Mode::kEnforce;
+    if (enforcing == client.enforcing) continue;
+    client.enforcing = enforcing;
+    sessions_->Welcome(id, {.cgroup = client.cgroup, .container = client.container, .enforcing = enforcing});
+    log_->Write(EventLine(clock_.Now(), "mode")
+                    .Add("client", static_cast<std::int64_t>(id))
+                    .Add("pid", std::int64_t{client.pid})
+                    .Add("name", client.name)
+                    .Add("cgroup", client.cgroup),
+                fmt::format("{} (pid {}): rule {} {}", client.name, client.pid, rule.name,
+                            enforcing ? "enforces" : "observes"));
+  }
 }
 
 void Daemon::OnOutcome(core::ClientOutcome outcome) {

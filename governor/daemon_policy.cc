@@ -35,27 +35,30 @@ void Daemon::UsePolicy(core::Policy policy) {
   }
   policy_ = policy;
   SetEnginePolicy(std::move(policy));
+  TellModes();
 }
 
 void Daemon::TakePolicy(policy::Watcher::News news) {
-  const core::Instant now = clock_.Now();
+  PolicyStatus& status = status_.policy;
+  status.degraded = TextOf(news.status());
   if (news.ok()) {
-    UsePolicy(*std::move(news));
-    ExamineLevers();
-    status_.policy.degraded_since.clear();
-    status_.policy.degraded.clear();
-    log_->Write(EventLine(now, "policy_loaded").Add("rules", static_cast<std::int64_t>(policy_.rules.size())),
-                "policy loaded from " + options_.policy_file);
-    Wake();
-  } else {
-    status_.policy.degraded = TextOf(news.status());
-    if (status_.policy.degraded_since.empty()) {
-      status_.policy.degraded_since =
-          absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
-    }
-    log_->Warn(EventLine(now, "policy_refused"), "the policy stays as it was: " + status_.policy.degraded);
+    status.degraded.clear();
+    status.degraded_since.clear();
+  } else if (status.degraded_since.empty()) {
+    status.degraded_since = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
   }
   WriteStatusFile();
+
+  const core::Instant now = clock_.Now();
+  if (!news.ok()) {
+    log_->Warn(EventLine(now, "policy_refused"), "the policy stays as it was: " + status.degraded);
+    return;
+  }
+  log_->Write(EventLine(now, "policy_loaded").Add("rules", static_cast<std::int64_t>(news->rules.size())),
+              "policy loaded from " + options_.policy_file);
+  UsePolicy(*std::move(news));
+  ExamineLevers();
+  Wake();
 }
 
 void Daemon::WaitForPolicy() {

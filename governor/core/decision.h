@@ -118,7 +118,6 @@ enum class NoteKind {
   kDeclined,    // the client said no, or failed; `text` has its words
   kExpired,     // no outcome by the deadline, or the client left
   kWithheld,    // a need that nobody was asked to meet; `text` says why
-  kUnsavable,   // what no release can free grows into the limit; `text` has the evidence
   kStalled,     // the domain thrashes: its pages are dropped and read again; `text` has the figures
   kBrakeArmed,  // memory.high set to `bytes`
   kBraking,     // usage reached the brake
@@ -126,6 +125,7 @@ enum class NoteKind {
   kFrozen,   // `cgroup` stands still from now on; `text` says why
   kThawed,   // it goes on; `took` is how long it stood
   kOomKill,  // the kernel killed; `kill` has where and whom
+  kUnsavable,  // what no release can free grows into the limit; `text` has the evidence
 };
 
 // How a domain stands, for whoever reads the record later.

@@ -31,37 +31,40 @@ core::WorkloadNames CgroupNames::Add(core::CgroupId id, const std::string& path)
   const ContainerName workload = ParseContainerName(path);
   core::WorkloadNames names = NamesOf(workload, {});
   if (!names.pending) return names;
-  sought_.insert_or_assign(
-      id, Sought{.workload = workload, .names = names, .looks = 0, .again = boost::asio::steady_timer(io_)});
+  pods_.insert_or_assign(
+      id, Pod{.workload = workload, .names = names, .looks = 0, .again = boost::asio::steady_timer(io_)});
   Look(id, workload);
   return names;
 }
 
 void CgroupNames::Look(core::CgroupId id, const ContainerName& workload) {
-  finder_.Find(workload, [this, id](PodName pod) { Found(id, std::move(pod)); });
+  finder_.Find(workload, [this, id](const PodName& found) { Found(id, found); });
 }
 
-void CgroupNames::Found(core::CgroupId id, PodName pod) {
-  const auto it = sought_.find(id);
-  if (it == sought_.end()) return;
-  Sought& sought = it->second;
-  core::WorkloadNames names = NamesOf(sought.workload, pod);
+void CgroupNames::Found(core::CgroupId id, const PodName& found) {
+  const auto it = pods_.find(id);
+  if (it == pods_.end()) return;
+  Pod& pod = it->second;
+  core::WorkloadNames names = NamesOf(pod.workload, found);
   const bool complete = !names.pending;
-  ++sought.looks;
-  if (sought.looks >= options_.pending_looks) names.pending = false;
-  const bool news = names != sought.names;
-  sought.names = names;
-  if (complete || sought.looks >= options_.most_looks) {
-    sought_.erase(it);
-  } else {
-    const core::Duration pause = options_.again_after * (1 << (sought.looks - 1));
-    sought.again.expires_after(std::chrono::duration_cast<std::chrono::steady_clock::duration>(pause));
-    sought.again.async_wait([this, id](const boost::system::error_code& cancelled) {
+  ++pod.looks;
+  if (pod.looks >= options_.pending_looks) names.pending = false;
+  const bool news = names != pod.names;
+  pod.names = names;
+  if (!complete && pod.looks < options_.most_looks) {
+    const core::Duration pause = options_.again_after * (1 << (pod.looks - 1));
+    pod.again.expires_after(std::chrono::duration_cast<std::chrono::steady_clock::duration>(pause));
+    pod.again.async_wait([this, id](const boost::system::error_code& cancelled) {
       if (cancelled) return;
-      if (const auto due = sought_.find(id); due != sought_.end()) Look(id, due->second.workload);
+      if (const auto due = pods_.find(id); due != pods_.end()) Look(id, due->second.workload);
     });
   }
   if (news) on_named_({.id = id, .names = std::move(names)});
+}
+
+std::optional<core::WorkloadNames> CgroupNames::Find(core::CgroupId id) const {
+  const auto it = pods_.find(id);
+  return it == pods_.end() ? std::nullopt : std::optional(it->second.names);
 }
 
 }  // namespace memgov::identity

@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "governor/core/snapshot.h"
@@ -44,11 +45,13 @@ class CgroupNames {
   // `on_named` is called, never from within Add, as soon as it is not pending any more, and again whenever
   // more is known. Ids are not reused.
   core::WorkloadNames Add(core::CgroupId id, const std::string& path);
+  // What has been told of a pod's cgroup; absent for others.
+  std::optional<core::WorkloadNames> Find(core::CgroupId id) const;
   // It has vanished: `on_named` is not called for it any more.
-  void Forget(core::CgroupId id) { sought_.erase(id); }
+  void Forget(core::CgroupId id) { pods_.erase(id); }
 
  private:
-  struct Sought {
+  struct Pod {
     ContainerName workload;
     core::WorkloadNames names;  // as told
     int looks = 0;
@@ -56,12 +59,12 @@ class CgroupNames {
   };
 
   void Look(core::CgroupId id, const ContainerName& workload);
-  void Found(core::CgroupId id, PodName pod);
+  void Found(core::CgroupId id, const PodName& found);
 
   boost::asio::io_context& io_;
   const Options options_;
   const OnNamed on_named_;
-  std::map<core::CgroupId, Sought> sought_;
+  std::map<core::CgroupId, Pod> pods_;
   PodNameFinder finder_;
 };
 

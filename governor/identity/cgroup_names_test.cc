@@ -76,6 +76,9 @@ TEST_F(CgroupNamesTest, AContainerOfAPodIsNamedLaterAndSoIsWhatIsInsideOfIt) {
   EXPECT_EQ(told_[0].names, Named(kNginx));
   EXPECT_EQ(told_[1].id, CgroupId{2});
   EXPECT_EQ(told_[1].names, Named(kNginx));
+  EXPECT_EQ(names.Find(CgroupId{2}), Named(kNginx));
+  names.Forget(CgroupId{2});
+  EXPECT_EQ(names.Find(CgroupId{2}), std::nullopt);
 }
 
 TEST_F(CgroupNamesTest, APodsOwnCgroupNeedsNoContainer) {

@@ -19,6 +19,9 @@ void KnownWorld::Apply(const core::Snapshot& snapshot, std::span<const core::Cli
   for (const core::CgroupAppeared& cgroup : snapshot.appeared) {
     cgroups_.try_emplace(cgroup.id, KnownCgroup{.cgroup = cgroup, .last = std::nullopt});
   }
+  for (const core::CgroupNamed& named : snapshot.named) {
+    if (const auto it = cgroups_.find(named.id); it != cgroups_.end()) it->second.cgroup.names = named.names;
+  }
   for (const core::CgroupSample& sample : snapshot.samples) {
     // The node is there without having appeared.
     if (sample.id == core::kNodeId) cgroups_.try_emplace(core::kNodeId);

@@ -50,10 +50,24 @@ inline constexpr auto kFields<core::CgroupSample> =
                Field{9, "oom_kills", &core::CgroupSample::oom_kills}};
 
 template <>
+inline constexpr auto kFields<core::WorkloadNames> =
+    std::tuple{Field{1, "pod_namespace", &core::WorkloadNames::pod_namespace},
+               Field{2, "pod", &core::WorkloadNames::pod},
+               Field{3, "container", &core::WorkloadNames::container},
+               Field{4, "qos", &core::WorkloadNames::qos},
+               Field{5, "runtime", &core::WorkloadNames::runtime},
+               Field{6, "pending", &core::WorkloadNames::pending}};
+
+template <>
 inline constexpr auto kFields<core::CgroupAppeared> = std::tuple{
     Field{1, "id", &core::CgroupAppeared::id}, Field{2, "parent", &core::CgroupAppeared::parent},
     Field{3, "path", &core::CgroupAppeared::path}, Field{4, "has_brake", &core::CgroupAppeared::has_brake},
-    Field{5, "kills_of_subtree", &core::CgroupAppeared::kills_of_subtree}};
+    Field{5, "kills_of_subtree", &core::CgroupAppeared::kills_of_subtree},
+    Field{6, "names", &core::CgroupAppeared::names}};
+
+template <>
+inline constexpr auto kFields<core::CgroupNamed> =
+    std::tuple{Field{1, "id", &core::CgroupNamed::id}, Field{2, "names", &core::CgroupNamed::names}};
 
 template <>
 inline constexpr auto kFields<core::ProcessSize> =
@@ -96,7 +110,8 @@ inline constexpr auto kFields<core::Snapshot> =
                Field{4, "reclaims", &core::Snapshot::reclaims},
                Field{5, "kills", &core::Snapshot::kills},
                Field{6, "brakes_lost", &core::Snapshot::brakes_lost},
-               Field{7, "freezes_failed", &core::Snapshot::freezes_failed}};
+               Field{7, "freezes_failed", &core::Snapshot::freezes_failed},
+               Field{8, "named", &core::Snapshot::named}};
 
 // --- client_event.h
 
@@ -279,7 +294,20 @@ inline constexpr auto kFields<core::BrakePolicy> = std::tuple{
 template <>
 inline constexpr auto kFields<core::Pace> = std::tuple{
     Field{1, "cooldown", &core::Pace::cooldown}, Field{2, "longest_stall", &core::Pace::longest_stall},
-    Field{3, "deadline", &core::Pace::deadline}, Field{4, "ttl", &core::Pace::ttl}};
+    Field{3, "deadline", &core::Pace::deadline}, Field{4, "ttl", &core::Pace::ttl},
+    Field{5, "gc_cpu_percent", &core::Pace::gc_cpu_percent}};
+
+template <>
+inline constexpr auto kFields<core::SoftLimitPolicy> =
+    std::tuple{Field{1, "follow_percent", &core::SoftLimitPolicy::follow_percent}};
+
+template <>
+inline constexpr auto kFields<core::NameMatch> =
+    std::tuple{Field{1, "pod_namespace", &core::NameMatch::pod_namespace},
+               Field{2, "pod", &core::NameMatch::pod},
+               Field{3, "container", &core::NameMatch::container},
+               Field{4, "qos", &core::NameMatch::qos},
+               Field{5, "runtime", &core::NameMatch::runtime}};
 
 template <>
 inline constexpr auto kFields<core::Rule> =
@@ -292,7 +320,9 @@ inline constexpr auto kFields<core::Rule> =
                Field{7, "relax_percent", &core::Rule::relax_percent},
                Field{8, "brake", &core::Rule::brake},
                Field{9, "actions", &core::Rule::actions},
-               Field{10, "pace", &core::Rule::pace}};
+               Field{10, "pace", &core::Rule::pace},
+               Field{11, "soft_limit", &core::Rule::soft_limit},
+               Field{12, "names", &core::Rule::names}};
 
 template <>
 inline constexpr auto kFields<core::NodePolicy> = std::tuple{Field{1, "reserve", &core::NodePolicy::reserve}};

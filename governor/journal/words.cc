@@ -30,6 +30,38 @@ std::string_view WordOf(ActionKind kind) {
   return "";
 }
 
+std::string_view WordOf(Runtime runtime) {
+  switch (runtime) {
+    case Runtime::kUnknown:
+      return "unknown";
+    case Runtime::kContainerd:
+      return "containerd";
+    case Runtime::kCrio:
+      return "crio";
+    case Runtime::kDocker:
+      return "docker";
+    case Runtime::kPodman:
+      return "podman";
+    case Runtime::kCtr:
+      return "ctr";
+    case Runtime::kSystemd:
+      return "systemd";
+  }
+  return "";
+}
+
+std::string_view WordOf(QosClass qos) {
+  switch (qos) {
+    case QosClass::kGuaranteed:
+      return "guaranteed";
+    case QosClass::kBurstable:
+      return "burstable";
+    case QosClass::kBestEffort:
+      return "best_effort";
+  }
+  return "";
+}
+
 std::string_view WordOf(Level level) {
   switch (level) {
     case Level::kCalm:
@@ -50,6 +82,8 @@ std::string_view WordOf(Signal signal) {
       return "time_to_limit";
     case Signal::kStall:
       return "stall";
+    case Signal::kSoftLimit:
+      return "soft_limit";
   }
   return "";
 }
@@ -148,6 +182,8 @@ std::string_view WordOf(NoteKind kind) {
       return "thawed";
     case NoteKind::kOomKill:
       return "oom_kill";
+    case NoteKind::kUnsavable:
+      return "unsavable";
   }
   return "";
 }

@@ -16,6 +16,8 @@ std::string_view WordOf(Mode mode);
 std::string_view WordOf(ActionKind kind);
 std::string_view WordOf(Level level);
 std::string_view WordOf(Signal signal);
+std::string_view WordOf(Runtime runtime);
+std::string_view WordOf(QosClass qos);
 std::string_view WordOf(ReclaimLever lever);
 std::string_view WordOf(ReleaseMode mode);
 std::string_view WordOf(StallClass stall);

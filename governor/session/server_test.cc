@@ -60,6 +60,16 @@ TEST_F(ServerTest, HelloWelcomeReportDirectiveOutcome) {
   EXPECT_TRUE(client.Status().ok());
 }
 
+TEST_F(ServerTest, ALaterWelcomeTellsThatTheModeHasChanged) {
+  StartServer({});
+  Client client(*server_);
+  const core::ClientId id = AttachAndWelcome(client);
+  server_->Welcome(id, {.cgroup = "/test/a", .container = "a", .enforcing = false});
+  const auto welcome = client.Read();
+  ASSERT_TRUE(welcome && welcome->has_welcome());
+  EXPECT_FALSE(welcome->welcome().enforcing());
+}
+
 TEST_F(ServerTest, DirectivesArriveInOrder) {
   StartServer({.max_queued = 1000});
   Client client(*server_);

@@ -168,7 +168,8 @@ void Session::OnHelloDue(bool ok) {
 
 void Session::Welcome(const v1::GovernorMessage& message) {
   const std::lock_guard lock(mutex_);
-  if (phase_ != Phase::kAttaching) return;
+  // A later one tells a client that its mode has changed.
+  if (phase_ != Phase::kAttaching && phase_ != Phase::kAttached) return;
   phase_ = Phase::kAttached;
   EnqueueLocked(message);
 }

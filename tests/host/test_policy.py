@@ -12,7 +12,7 @@ from harness.containers import Containers, make_root
 from harness.governor import Governor
 from harness.processes import Service, wait_until
 
-from .conftest import BUILD, DEADLINE
+from .conftest import BUILD, DEADLINE, scaled
 from .policies import ENFORCE, OBSERVE
 from .test_daemon import run
 
@@ -155,6 +155,18 @@ def test_sighup_reads_it_again_whether_it_has_changed_or_not(stage):
     governor = stage.govern(ENFORCE)
     governor.service.process.send_signal(signal.SIGHUP)
     assert loaded(governor, 1) == 1
+
+
+def test_a_client_that_was_observed_gives_once_the_policy_enforces(stage):
+    governor = stage.govern(OBSERVE)
+    service = stage.start_retaining("jemalloc", scaled(460))  # over the wire of 435
+    assert "observes" in governor.wait_for("attached", DEADLINE)["text"]
+    (stage.directory / "policy.yaml").write_text(ENFORCE)
+    assert governor.wait_for("mode", DEADLINE)["name"] == "retain_jemalloc"
+    returned = governor.wait_for("returned", DEADLINE)
+    assert returned["bytes"] > scaled(100)
+    assert governor.of("declined") == []
+    assert service.alive
 
 
 def test_doctor_says_that_the_policy_was_refused(stage):
