@@ -1,3 +1,5 @@
+"""The watch on a directory that tests use to prove that nothing was written."""
+
 from .inotify import DirectoryWatch
 
 
