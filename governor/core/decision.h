@@ -122,9 +122,9 @@ enum class NoteKind {
   kBrakeArmed,  // memory.high set to `bytes`
   kBraking,     // usage reached the brake
   kBrakeReleased,
-  kFrozen,   // `cgroup` stands still from now on; `text` says why
-  kThawed,   // it goes on; `took` is how long it stood
-  kOomKill,  // the kernel killed; `kill` has where and whom
+  kFrozen,     // `cgroup` stands still from now on; `text` says why
+  kThawed,     // it goes on; `took` is how long it stood
+  kOomKill,    // the kernel killed; `kill` has where and whom
   kUnsavable,  // what no release can free grows into the limit; `text` has the evidence
 };
 

@@ -43,7 +43,8 @@ enum class ActionKind { kSetReleaseMode, kSetSoftLimit, kRelease, kCollect, kShe
 
 struct Pace {
   // At most this lies between two askings of one client; less, down to a tenth, when the request took the
-  // client less than 1/20 of it. Doubled each time that nothing came back.
+  // client less than 1/20 of it; where time is short down to a fiftieth and 1/4. Doubled each time that
+  // nothing came back.
   Duration cooldown = std::chrono::seconds(5);
   Duration longest_stall = std::chrono::milliseconds(100);
   Duration deadline = std::chrono::seconds(2);  // for the client to act

@@ -1,7 +1,6 @@
 #include "governor/core/price.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace memgov::core {
 namespace {
@@ -16,6 +15,8 @@ constexpr double kRegrowthCosts = 3;
 constexpr auto kAtRestAfter = std::chrono::seconds(10);
 constexpr double kAtRestCosts = 0.5;
 constexpr Bytes kSame = kMiB;
+
+bool IsSame(Bytes a, Bytes b) { return a - b <= kSame && b - a <= kSame; }
 
 }  // namespace
 
@@ -34,7 +35,7 @@ void Price::Observe(Instant at, Bytes usage) {
 }
 
 void Price::Report(Instant at, Bytes live, Bytes retained) {
-  const bool same = std::abs(live - live_) <= kSame && std::abs(retained - retained_) <= kSame;
+  const bool same = IsSame(live, live_) && IsSame(retained, retained_);
   if (same && at_rest_since_) return;
   at_rest_since_ = at;
   live_ = live;

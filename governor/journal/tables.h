@@ -59,11 +59,13 @@ inline constexpr auto kFields<core::WorkloadNames> =
                Field{6, "pending", &core::WorkloadNames::pending}};
 
 template <>
-inline constexpr auto kFields<core::CgroupAppeared> = std::tuple{
-    Field{1, "id", &core::CgroupAppeared::id}, Field{2, "parent", &core::CgroupAppeared::parent},
-    Field{3, "path", &core::CgroupAppeared::path}, Field{4, "has_brake", &core::CgroupAppeared::has_brake},
-    Field{5, "kills_of_subtree", &core::CgroupAppeared::kills_of_subtree},
-    Field{6, "names", &core::CgroupAppeared::names}};
+inline constexpr auto kFields<core::CgroupAppeared> =
+    std::tuple{Field{1, "id", &core::CgroupAppeared::id},
+               Field{2, "parent", &core::CgroupAppeared::parent},
+               Field{3, "path", &core::CgroupAppeared::path},
+               Field{4, "has_brake", &core::CgroupAppeared::has_brake},
+               Field{5, "kills_of_subtree", &core::CgroupAppeared::kills_of_subtree},
+               Field{6, "names", &core::CgroupAppeared::names}};
 
 template <>
 inline constexpr auto kFields<core::CgroupNamed> =
@@ -304,10 +306,8 @@ inline constexpr auto kFields<core::SoftLimitPolicy> =
 template <>
 inline constexpr auto kFields<core::NameMatch> =
     std::tuple{Field{1, "pod_namespace", &core::NameMatch::pod_namespace},
-               Field{2, "pod", &core::NameMatch::pod},
-               Field{3, "container", &core::NameMatch::container},
-               Field{4, "qos", &core::NameMatch::qos},
-               Field{5, "runtime", &core::NameMatch::runtime}};
+               Field{2, "pod", &core::NameMatch::pod}, Field{3, "container", &core::NameMatch::container},
+               Field{4, "qos", &core::NameMatch::qos}, Field{5, "runtime", &core::NameMatch::runtime}};
 
 template <>
 inline constexpr auto kFields<core::Rule> =
