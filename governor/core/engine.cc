@@ -246,8 +246,8 @@ void Engine::SetBrakeOf(CgroupState& domain) {
   if (!change) return;
   if (domain.brake.braking()) {
     braking_.insert(domain.id);
-  } else {
-    braking_.erase(domain.id);
+  } else if (braking_.erase(domain.id) > 0) {
+    domain.in_need_since = now_;  // what was held back grows on at full speed: look as often as at first
   }
   if (change->write) {
     decisions_.wires.push_back({.cgroup = domain.id, .at = change->high, .brake = true});

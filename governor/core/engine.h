@@ -90,7 +90,7 @@ class Engine {
   Survey Look(const CgroupState& domain, bool act);
   void LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey);
   bool TimeIsShort(const CgroupState& domain) const;
-  bool MayBeCollected(const CgroupState& domain, const ClientState& client, Survey* survey);
+  bool MayBeCollected(const CgroupState& domain, const ClientState& client, Bytes expected, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
   std::optional<Offer> OfferOf(const ClientState& client) const;
   bool IsFresh(CgroupState& cgroup);

@@ -39,6 +39,9 @@ Action Giving(ActionKind kind, Bytes bytes, Duration longest_stall) {
   return Release{.bytes = bytes, .longest_stall = longest_stall};
 }
 
+// Of the limit: a collection that is expected to bring less is none for times of need.
+constexpr Bytes kWorthCollectingInHaste = 100;
+
 // Of the limit: so much more has to leave a domain that thrashes, at least.
 constexpr double kStallNeedsShare = 0.1;
 
@@ -125,7 +128,7 @@ void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Su
     ++survey->empty;
     return;
   }
-  if (offer->kind == ActionKind::kCollect && !MayBeCollected(domain, client, survey)) return;
+  if (offer->kind == ActionKind::kCollect && !MayBeCollected(domain, client, offer->expected, survey)) return;
   survey->candidates.push_back(
       {.client = client.info.client,
        .promise = offer->promise,
@@ -142,15 +145,17 @@ bool Engine::TimeIsShort(const CgroupState& domain) const {
          domain.detector.ReasonAt(now_).signal != Signal::kUsage;
 }
 
-// A collection costs its program CPU, and has a budget: where there is time, and where it can save nobody.
-bool Engine::MayBeCollected(const CgroupState& domain, const ClientState& client, Survey* survey) {
-  if (TimeIsShort(domain) && !domain.unsavable) return true;
-  if (client.learned.collect_again_at > now_) {
-    ++survey->over_budget;
-    WakeAt(client.learned.collect_again_at);
-    return false;
-  }
-  return true;
+// A collection costs its program CPU, and has a budget: where there is time, where it brings next to nothing,
+// and where it can save nobody.
+bool Engine::MayBeCollected(const CgroupState& domain, const ClientState& client, Bytes expected,
+                            Survey* survey) {
+  const bool worth_it = expected == 0 || expected >= *domain.limit / kWorthCollectingInHaste;
+  if (TimeIsShort(domain) && worth_it && !domain.hopeless) return true;
+  const Instant free_at = std::max(client.learned.collect_again_at, client.learned.ask_again_at);
+  if (free_at <= now_) return true;
+  ++survey->over_budget;
+  WakeAt(free_at);
+  return false;
 }
 
 // The first rung of its rule's ladder that promises something; after askings in vain the next one, up to the

@@ -17,6 +17,9 @@ constexpr Bytes kSoftLimitSlack = 16 * kMiB;
 // Settings come once a second at most.
 constexpr auto kShareOutEvery = std::chrono::seconds(1);
 
+// Where a rule knows no critical usage.
+constexpr double kCriticalPercent = 95;
+
 // Below this share of its limit no domain is near enough to be watched for a leak.
 constexpr double kWatchedAbovePercent = 50;
 
@@ -117,7 +120,7 @@ Bytes Engine::FloorOf(const CgroupState& domain, bool* hope) const {
 void Engine::WatchForLeak(CgroupState& domain) {
   if (domain.PressingPercent() < kWatchedAbovePercent) {
     domain.leak.Forget();
-    domain.unsavable = false;
+    domain.unsavable = domain.hopeless = false;
     return;
   }
   if (!domain.leak.IsDue(now_)) return;
@@ -125,6 +128,9 @@ void Engine::WatchForLeak(CgroupState& domain) {
   domain.leak.Observe(now_, FloorOf(domain, &hope));
   const auto leak = domain.leak.view(*domain.limit + world_.SwapLeftOf(domain));
   const bool unsavable = leak && !hope && domain.detector.level() != Level::kCalm;
+  const double critical = domain.rule->critical.usage_percent.value_or(kCriticalPercent);
+  domain.hopeless =
+      unsavable && static_cast<double>(leak->floor) * 100 >= critical * static_cast<double>(*domain.limit);
   if (!unsavable) {
     if (!leak) domain.unsavable = false;
     return;

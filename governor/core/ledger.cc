@@ -20,6 +20,8 @@ constexpr int kShortestPart = 10;  // of the policy's cooldown
 // time.
 constexpr int kHasteDivisor = 4;
 constexpr int kShortestPartInHaste = 50;
+// One that left, as a restart does, may answer once it is back.
+constexpr int kLeftDivisor = 5;
 // An outcome waits so long for a reading of its cgroup: the slowest cadence.
 constexpr auto kReadingOverdue = std::chrono::seconds(1);
 // The address space of a process on x86-64 and arm64: 47 bits.
@@ -103,7 +105,7 @@ void Ledger::Detach(Instant now, ClientId client) {
   Learned& learned = it->second.learned;
   if (it->second.giving) {
     const InFlight& request = in_flight_.at(*it->second.giving);
-    if (!request.outcome) learned.CoolDown(now, request.cooldown, request.cooldown, false);
+    if (!request.outcome) learned.CoolDown(now, request.cooldown, request.cooldown / kLeftDivisor, false);
   }
   if (learned.ask_again_at > now) {
     const auto [left, is_first] = departed_.try_emplace(it->second.info.cgroup, learned);

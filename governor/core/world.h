@@ -58,6 +58,7 @@ struct CgroupState {
   std::optional<Bytes> wire;  // v1: where the alarm stands
   Leak leak;
   bool unsavable = false;  // it has been said
+  bool hopeless = false;   // ... and with all returned it would still be critical
   Instant soft_limits_at;  // when they were shared out last
   Instant in_need_since;
   Instant settled_at;     // memory that was asked for had left by then: an older reading still counts it

@@ -16,6 +16,8 @@ inline constexpr int kCannot = 2;  // bad flags, nothing to read
 // Each adds one subcommand. `exit_code` is set when it runs.
 void AddReplay(CLI::App* app, int* exit_code);
 void AddJournal(CLI::App* app, int* exit_code);
+void AddPolicy(CLI::App* app, int* exit_code);
+void AddSimulate(CLI::App* app, int* exit_code);
 
 // Prints "memgovctl: `what`" on stderr. Returns kCannot.
 int Fail(const std::string& what);

@@ -38,11 +38,15 @@ int Main(int argc, char** argv) {
       "Examples:\n"
       "  memgovctl replay /var/lib/memgov/journal\n"
       "  memgovctl replay --policy new.yaml /var/lib/memgov/journal\n"
-      "  memgovctl journal --json /var/lib/memgov/journal\n\n"
+      "  memgovctl journal --json /var/lib/memgov/journal\n"
+      "  memgovctl simulate --policy new.yaml\n"
+      "  memgovctl policy check new.yaml\n\n"
       "Exit codes: 0 yes, 1 no (each command says of what), 2 it could not be done.");
   int exit_code = 0;
   memgov::ctl::AddReplay(&app, &exit_code);
   memgov::ctl::AddJournal(&app, &exit_code);
+  memgov::ctl::AddPolicy(&app, &exit_code);
+  memgov::ctl::AddSimulate(&app, &exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

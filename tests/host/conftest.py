@@ -7,6 +7,7 @@ sizes, for the emulated machine.
 import dataclasses
 import os
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from harness.cgroups import Cgroup, CgroupError, detect  # noqa: E402
+from harness.containers import make_root  # noqa: E402
 from harness.figures import MIB  # noqa: E402
 from harness.governor import Governor, socket_in  # noqa: E402
 from harness.processes import Service  # noqa: E402
@@ -35,6 +37,15 @@ def hierarchy():
         return detect()
     except CgroupError as error:
         pytest.skip(f"no memory controller here: {error}")
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory) -> pathlib.Path:
+    """The file system of containers, with the programs that they run in it."""
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed (apt-get install runc)")
+    programs = [BUILD / "tests/workloads/retain_glibc", BUILD / "governor/memgovd"]
+    return make_root(tmp_path_factory.mktemp("root"), programs)
 
 
 @dataclasses.dataclass

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from .conftest import BUILD, DEADLINE, MIB, scaled
+from .conftest import DEADLINE, MIB, scaled
 from .policies import ENFORCE
 
-from harness.containers import Containers, make_root
+from harness.containers import Containers
 from harness.governor import Governor, socket_in
 from harness.processes import Service, wait_until
 
@@ -20,14 +20,6 @@ ASKING_ALL = ASKING.replace("/memgov-host-*/**", "/**")
 LIMIT = scaled(400)
 GROWN = scaled(360)  # above the 85 % where the governor wakes
 UID = "1f2e3d4c-aaaa-bbbb-cccc-0123456789ab"
-
-
-@pytest.fixture(scope="session")
-def root(tmp_path_factory) -> pathlib.Path:
-    if shutil.which("runc") is None:
-        pytest.skip("runc is not installed (apt-get install runc)")
-    programs = [BUILD / "tests/workloads/retain_glibc", BUILD / "governor/memgovd"]
-    return make_root(tmp_path_factory.mktemp("root"), programs)
 
 
 @pytest.fixture

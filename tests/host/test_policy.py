@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from harness.containers import Containers, make_root
+from harness.containers import Containers
 from harness.governor import Governor
 from harness.processes import Service, wait_until
 
@@ -188,12 +188,6 @@ rules:
     mode: enforce
   - name: rest
 """
-
-
-@pytest.fixture(scope="session")
-def root(tmp_path_factory) -> pathlib.Path:
-    return make_root(tmp_path_factory.mktemp("root"),
-                     [BUILD / "tests/workloads/retain_glibc", BUILD / "governor/memgovd"])
 
 
 @pytest.mark.parametrize("namespace, asked", [("shop", "asked"), ("bank", "would_ask")])

@@ -1,0 +1,110 @@
+// What changes where time is short: in a critical domain, or while a brake holds its programs up.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "governor/core/testing.h"
+
+namespace memgov::core {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::IsEmpty;
+using testing::kCollects;
+using testing::kReleases;
+using testing::Node;
+using ::testing::SizeIs;
+
+class HasteTest : public ::testing::Test {
+ protected:
+  explicit HasteTest(bool v2 = false) {
+    pod_ = node_.Add("/pod", 1000 * kMiB, v2);
+    tenant_ = node_.Add("/pod/a");
+  }
+  // The client is asked at once and gives `bytes` after `took`; then the pod has `usage`.
+  void AskAndGive(Bytes bytes, Duration took, Bytes usage) {
+    const Decisions asked = node_.Tick();
+    ASSERT_THAT(asked.directives, SizeIs(1));
+    node_.Pass(took);
+    node_.Deliver(asked.directives[0], bytes);
+    node_.SetUsage(pod_, usage);
+    node_.Tick();
+  }
+  // Requests for memory; soft limits are none.
+  std::vector<std::string> AskedAfter(Duration time) {
+    node_.Pass(time);
+    std::vector<std::string> lines = node_.Lines(node_.Tick(), {NoteKind::kAsked});
+    std::erase_if(lines, [](const std::string& line) { return line.ends_with("set_soft_limit"); });
+    return lines;
+  }
+
+  Node node_;
+  CgroupId pod_{}, tenant_{};
+};
+
+TEST_F(HasteTest, InACriticalDomainAClientMayWorkAFifthOfItsTime) {
+  const ClientId client = node_.Attach(tenant_, kReleases);
+  node_.Charge(tenant_, 970 * kMiB);
+  node_.Report(client, 400 * kMiB);
+  AskAndGive(100 * kMiB, milliseconds(80), 960 * kMiB);
+  EXPECT_THAT(AskedAfter(milliseconds(319)), IsEmpty());
+  EXPECT_THAT(AskedAfter(milliseconds(1)), SizeIs(1)) << "at wake it would be 1600 ms";
+}
+
+TEST_F(HasteTest, ACollectionThatBringsNextToNothingIsInNoHaste) {
+  const ClientId client = node_.Attach(tenant_, kCollects);
+  node_.Charge(tenant_, 970 * kMiB);
+  node_.Report(client, 400 * kMiB, EstimateKind::kExact, 500 * kMiB);
+  AskAndGive(100 * kMiB, milliseconds(80), 960 * kMiB);
+  node_.Report(client, 9 * kMiB, EstimateKind::kExact, 500 * kMiB);  // less than a hundredth of the limit
+  EXPECT_THAT(AskedAfter(milliseconds(400)), IsEmpty());
+  node_.Report(client, 60 * kMiB, EstimateKind::kExact, 500 * kMiB);
+  EXPECT_THAT(AskedAfter(milliseconds(100)), SizeIs(1));
+}
+
+class BrakedHasteTest : public HasteTest {
+ protected:
+  BrakedHasteTest() : HasteTest(true) {
+    const ClientId client = node_.Attach(tenant_, kReleases);
+    node_.Charge(tenant_, 500 * kMiB);
+    node_.Report(client, 400 * kMiB);
+    node_.Tick();  // armed
+    node_.Charge(tenant_, 380 * kMiB);
+    node_.Pass(milliseconds(100));
+  }
+};
+
+TEST_F(BrakedHasteTest, TheBrakeHoldsForWhoMaySoonBeAskedAgain) {
+  AskAndGive(10 * kMiB, milliseconds(200), 875 * kMiB);  // may be asked again in 800 ms
+  std::vector<std::string> said;
+  for (int i = 0; i < 7; ++i) {
+    node_.Pass(milliseconds(100));
+    for (const std::string& line : node_.Lines(node_.Tick(), {NoteKind::kBrakeReleased}))
+      said.push_back(line);
+  }
+  EXPECT_THAT(said, IsEmpty());
+  EXPECT_THAT(AskedAfter(milliseconds(100)), SizeIs(1));
+}
+
+TEST_F(BrakedHasteTest, AfterTheBrakeItLooksAsOftenAsAtFirst) {
+  const Decisions asked = node_.Tick();
+  ASSERT_THAT(asked.directives, SizeIs(1));
+  node_.Pass(milliseconds(10));
+  node_.Answer(asked.directives[0], 0);  // nothing came: no help from there
+  std::optional<Duration> every;
+  bool released = false;
+  for (int i = 0; i < 60 && !released; ++i) {
+    node_.Pass(milliseconds(100));
+    const Decisions decisions = node_.Tick();
+    for (const SetCadence& cadence : decisions.cadences) {
+      if (cadence.cgroup == pod_) every = cadence.usage_every;
+    }
+    released = !node_.Lines(decisions, {NoteKind::kBrakeReleased}).empty();
+  }
+  EXPECT_TRUE(released);
+  EXPECT_EQ(every, milliseconds(10));
+}
+
+}  // namespace
+}  // namespace memgov::core
