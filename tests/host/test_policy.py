@@ -196,7 +196,7 @@ def test_a_rule_governs_the_pods_of_its_namespace(root, stage, namespace, asked)
     runtime's bundles are where containerd has them. The rule goes by names that are in them, not by the path."""
     with Containers(stage.parent, stage.directory, root) as containers:
         share = {str(stage.directory): str(stage.directory)}
-        limit, grown = 200 << 20, 180 << 20
+        limit, grown = scaled(400), scaled(360)
         container = containers.runc(
             ["/bin/retain_glibc", "--grow", f"{grown >> 20}MiB", "--memgov"], memory=limit,
             env={"MEMGOV_SOCKET": str(stage.directory / "memgovd.sock")}, binds=share,
