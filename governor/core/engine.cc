@@ -232,8 +232,11 @@ void Engine::SetWireOf(CgroupState& domain) {
 void Engine::SetBrakeOf(CgroupState& domain) {
   const Rule& rule = *domain.rule;
   const bool may_brake = rule.mode == Mode::kEnforce && rule.brake.enabled && domain.limit.value_or(0) > 0;
+  // Who thrashes at memory.high cannot help either: its own code is read again and again.
+  const auto stall = domain.stall.view();
+  const bool thrashes = stall && stall->full_percent >= rule.critical.stall_percent.value_or(100);
   BrakeView view{.allowed = may_brake && HelpIsPossible(domain),
-                 .help_coming = domain.brake.braking() && HelpIsComing(domain),
+                 .help_coming = domain.brake.braking() && !thrashes && HelpIsComing(domain),
                  .usage = domain.last->usage,
                  .pressing = domain.pressing,
                  .limit = domain.limit.value_or(0),

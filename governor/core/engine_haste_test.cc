@@ -106,5 +106,20 @@ TEST_F(BrakedHasteTest, AfterTheBrakeItLooksAsOftenAsAtFirst) {
   EXPECT_EQ(every, milliseconds(10));
 }
 
+TEST_F(BrakedHasteTest, ABrakeUnderWhichAllThrashesIsLetGoThoughHelpIsAtWork) {
+  const Decisions asked = node_.Tick();
+  ASSERT_THAT(asked.directives, SizeIs(1));
+  Duration released{};
+  for (int i = 1; i < 30 && released == Duration{}; ++i) {
+    node_.Pass(milliseconds(100));
+    const auto step = static_cast<std::uint64_t>(i);
+    node_.SetStat(pod_, {.anon = 880 * kMiB, .pgmajfault = step * 500}, true);
+    node_.SetPressure(pod_, {.some_us = step * 95'000, .full_us = step * 90'000});
+    if (!node_.Lines(node_.Tick(), {NoteKind::kBrakeReleased}).empty()) released = milliseconds(100 * i);
+  }
+  EXPECT_GT(released, Duration{});
+  EXPECT_LT(released, seconds(2)) << "the client's deadline";
+}
+
 }  // namespace
 }  // namespace memgov::core
