@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "governor/core/words.h"
 #include "governor/daemon.h"
 
 namespace memgov {
@@ -17,12 +18,12 @@ constexpr std::size_t kMostSilent = 4096;
 
 // Whose process it is, as far as it is known.
 void AddWorkload(const identity::Peer& peer, EventLine* line) {
-  const auto add = [line](std::string_view key, absl::string_view value) {
-    if (!value.empty()) line->Add(key, std::string_view(value.data(), value.size()));
+  const auto add = [line](std::string_view key, std::string_view value) {
+    if (!value.empty()) line->Add(key, value);
   };
   add("container", peer.container);
-  add("runtime", identity::NameOf(peer.workload.runtime));
-  if (peer.workload.qos) add("qos", identity::NameOf(*peer.workload.qos));
+  if (peer.workload.runtime != core::Runtime::kUnknown) add("runtime", core::NameOf(peer.workload.runtime));
+  if (peer.workload.qos) add("qos", core::NameOf(*peer.workload.qos));
   add("pod_uid", peer.workload.pod_uid);
   add("container_id", peer.workload.container_id);
   add("namespace", peer.pod.pod_namespace);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 #include "governor/daemon.h"
 
 namespace memgov {

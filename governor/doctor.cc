@@ -6,6 +6,7 @@
 #include <array>
 #include <iterator>
 
+#include "governor/core/json.h"
 #include "governor/event_log.h"
 
 namespace memgov {
@@ -81,10 +82,10 @@ std::string JsonOf(const std::vector<Check>& checks) {
   std::string out = "[";
   for (const Check& check : checks) {
     fmt::format_to(std::back_inserter(out),
-                   "{}\n  {{\"check\": \"{}\", \"state\": \"{}\", \"found\": \"{}\", \"lost\": \"{}\", "
-                   "\"remedy\": \"{}\"}}",
-                   out.size() == 1 ? "" : ",", JsonEscaped(check.name), NameOf(check.state),
-                   JsonEscaped(check.found), JsonEscaped(check.lost), JsonEscaped(check.remedy));
+                   "{}\n  {{\"check\": {}, \"state\": \"{}\", \"found\": {}, \"lost\": {}, \"remedy\": {}}}",
+                   out.size() == 1 ? "" : ",", core::JsonString(check.name), NameOf(check.state),
+                   core::JsonString(check.found), core::JsonString(check.lost),
+                   core::JsonString(check.remedy));
   }
   return out + "\n]\n";
 }

@@ -49,10 +49,6 @@ class EventLine {
   bool first_in_object_ = false;
 };
 
-// `text` as the inside of a JSON string. Bytes that are no UTF-8 become U+FFFD, so that a line is always
-// valid.
-std::string JsonEscaped(std::string_view text);
-
 // The message of a status: Abseil's string_view is a type of its own in Debian's build.
 inline std::string TextOf(const absl::Status& status) { return std::string(status.message()); }
 

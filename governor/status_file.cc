@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "governor/core/json.h"
 #include "governor/event_log.h"
 
 namespace memgov {
@@ -25,14 +26,14 @@ std::string FileIn(const std::string& state_dir) { return state_dir + "/status.j
 absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& status) {
   std::string text = fmt::format("{{\"pid\": {}, \"degraded\": [", status.pid);
   for (const std::string& what : status.degraded) {
-    fmt::format_to(std::back_inserter(text), "{}\"{}\"", text.back() == '[' ? "" : ", ", JsonEscaped(what));
+    fmt::format_to(std::back_inserter(text), "{}{}", text.back() == '[' ? "" : ", ", core::JsonString(what));
   }
   const PolicyStatus& policy = status.policy;
-  fmt::format_to(std::back_inserter(text), "],\n\"policy\": {{\"source\": \"{}\", \"state\": \"{}\"",
-                 JsonEscaped(policy.source), policy.degraded.empty() ? "ok" : "degraded");
+  fmt::format_to(std::back_inserter(text), "],\n\"policy\": {{\"source\": {}, \"state\": \"{}\"",
+                 core::JsonString(policy.source), policy.degraded.empty() ? "ok" : "degraded");
   if (!policy.degraded.empty()) {
-    fmt::format_to(std::back_inserter(text), ", \"since\": \"{}\", \"what\": \"{}\"", policy.degraded_since,
-                   JsonEscaped(policy.degraded));
+    fmt::format_to(std::back_inserter(text), ", \"since\": \"{}\", \"what\": {}", policy.degraded_since,
+                   core::JsonString(policy.degraded));
   }
   absl::StrAppend(&text, "},\n\"checks\": ", JsonOf(status.checks), "}\n");
 

@@ -1,8 +1,8 @@
 // Who gives how much towards one deficit? The cheapest rung of the ladder first, and on a rung the largest
 // first, because each request costs its client something; a client with twice the protect weight, or whose
 // bytes cost twice as much, counts as half as large. Nobody is asked for more than expected of it. Those who
-// cannot tell what they hold are a hope: asked after the others, a few at a time. The caches of applications
-// come last, one client at a time.
+// cannot tell what they hold are a hope: asked after the others, a few at a time, and after them those that
+// told last when they collected. The caches of applications come last, one client at a time.
 
 #pragma once
 
@@ -17,6 +17,7 @@ namespace memgov::core {
 enum class Promise {
   kEstimate,  // holds `expected` bytes
   kUnknown,   // holds free memory, but cannot tell how much
+  kOutdated,  // held next to nothing when it collected last; what has died since nobody knows
   kCaches,    // would have to give up something that it uses
 };
 
@@ -25,7 +26,7 @@ struct Candidate {
   Promise promise = Promise::kEstimate;
   int rung = 0;               // position of its action on the ladder
   Bytes expected = 0;         // kEstimate: reported retained memory x learned yield
-  Bytes size = 0;             // otherwise: its cgroup's usage, for the order and as a bound
+  Bytes size = 0;             // otherwise: what it has at most, for the order and as a bound
   double protect_weight = 1;  // > 0
   double price = 1;           // of a byte (price.h); > 0
   bool in_chunks = false;     // can stop at a byte target

@@ -117,6 +117,7 @@ std::optional<BrakeChange> Brake::WhileBraking(Instant now, const Rule& rule, co
     return BrakeChange{.kind = NoteKind::kBrakeArmed, .high = wire_.high, .why = "usage has relaxed"};
   }
   if (now - braking_since_ >= longest_) return LetGo(State::kSpent, "the longest episode is over");
+  if (view.thrashes) return LetGo(State::kSpent, "it thrashes at the brake");
   if (view.help_coming) help_seen_at_ = now;
   if (now - help_seen_at_ >= kHelpGrace) return LetGo(State::kSpent, "no help is coming");
   return std::nullopt;

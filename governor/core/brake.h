@@ -2,9 +2,10 @@
 // others need to give memory back, and its event is our alarm.
 //
 // A brake is a loan from the container, so it has rules: only where somebody can be asked, armed above usage,
-// never over a value that someone else set, let go when help is not coming or an episode has lasted
-// `longest`, and not armed again before usage has relaxed. Without the brake a grower at full speed is killed
-// before the first alarm; braked for too long it would be worse off than killed.
+// never over a value that someone else set, let go when help is not coming, when the domain thrashes under it
+// or when an episode has lasted `longest`, and not armed again before usage has relaxed. Without the brake a
+// grower at full speed is killed before the first alarm; braked for too long it would be worse off than
+// killed.
 //
 // The kernel reclaims back to memory.high and a little below, so usage that hovers there never reads above
 // it. Therefore memory.high stands a little above the threshold at which the episode, and the domain's need,
@@ -23,7 +24,8 @@ namespace memgov::core {
 
 struct BrakeView {
   bool allowed = false;      // v2, enforced by policy, and the subtree has a client that can give memory
-  bool help_coming = false;  // a request is in flight
+  bool help_coming = false;  // a request is in flight, or soon will be
+  bool thrashes = false;     // its own code is read again and again: who is to help cannot
   Bytes usage = 0;
   Bytes pressing = 0;                // usage less what the kernel takes back by itself (world.h)
   Bytes limit = 0;                   // 0: none

@@ -48,6 +48,33 @@ struct Shed {
 };
 using Action = std::variant<SetReleaseMode, SetSoftLimit, Release, Collect, Shed>;
 
+// The rung that an action belongs to.
+constexpr ActionKind KindOf(const Action& action) { return static_cast<ActionKind>(action.index()); }
+static_assert(KindOf(SetReleaseMode{}) == ActionKind::kSetReleaseMode);
+static_assert(KindOf(SetSoftLimit{}) == ActionKind::kSetSoftLimit);
+static_assert(KindOf(Release{}) == ActionKind::kRelease);
+static_assert(KindOf(Collect{}) == ActionKind::kCollect);
+static_assert(KindOf(Shed{}) == ActionKind::kShed);
+
+// The bytes of a request or of a soft limit; 0 for a mode.
+constexpr Bytes BytesOf(const Action& action) {
+  return std::visit(
+      [](const auto& what) -> Bytes {
+        if constexpr (requires { what.bytes; }) {
+          return what.bytes;
+        } else {
+          return 0;
+        }
+      },
+      action);
+}
+
+// Whether it asks for memory, as opposed to a setting.
+constexpr bool GivesMemory(const Action& action) {
+  const ActionKind kind = KindOf(action);
+  return kind == ActionKind::kRelease || kind == ActionKind::kCollect || kind == ActionKind::kShed;
+}
+
 // One request to one client.
 struct Directive {
   DirectiveId id{};

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 
 namespace memgov::core {
 namespace {
@@ -232,11 +233,11 @@ void Engine::SetWireOf(CgroupState& domain) {
 void Engine::SetBrakeOf(CgroupState& domain) {
   const Rule& rule = *domain.rule;
   const bool may_brake = rule.mode == Mode::kEnforce && rule.brake.enabled && domain.limit.value_or(0) > 0;
-  // Who thrashes at memory.high cannot help either: its own code is read again and again.
   const auto stall = domain.stall.view();
   const bool thrashes = stall && stall->full_percent >= rule.critical.stall_percent.value_or(100);
   BrakeView view{.allowed = may_brake && HelpIsPossible(domain),
-                 .help_coming = domain.brake.braking() && !thrashes && HelpIsComing(domain),
+                 .help_coming = domain.brake.braking() && HelpIsComing(domain),
+                 .thrashes = thrashes,
                  .usage = domain.last->usage,
                  .pressing = domain.pressing,
                  .limit = domain.limit.value_or(0),

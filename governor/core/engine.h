@@ -90,9 +90,10 @@ class Engine {
   Survey Look(const CgroupState& domain, bool act);
   void LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey);
   bool TimeIsShort(const CgroupState& domain) const;
-  bool MayBeCollected(const CgroupState& domain, const ClientState& client, Bytes expected, Survey* survey);
+  bool HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
-  std::optional<Offer> OfferOf(const ClientState& client) const;
+  bool MayHideGarbage(const CgroupState& domain, const ClientState& client) const;
+  std::optional<Offer> OfferOf(const CgroupState& domain, const ClientState& client) const;
   bool IsFresh(CgroupState& cgroup);
   bool HelpIsPossible(const CgroupState& domain) const;
   bool HelpIsComing(const CgroupState& domain) const;

@@ -42,6 +42,9 @@ Action Giving(ActionKind kind, Bytes bytes, Duration longest_stall) {
 // Of the limit: a collection that is expected to bring less is none for times of need.
 constexpr Bytes kWorthCollectingInHaste = 100;
 
+// A request that has just been answered has shown what there was.
+constexpr auto kOutdatedAfter = std::chrono::seconds(1);
+
 // Of the limit: so much more has to leave a domain that thrashes, at least.
 constexpr double kStallNeedsShare = 0.1;
 
@@ -123,18 +126,19 @@ void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Su
     ++survey->unreadable;  // until a reading comes after all
     return;
   }
-  const auto offer = OfferOf(client);
+  const auto offer = OfferOf(domain, client);
   if (!offer) {
     ++survey->empty;
     return;
   }
-  if (offer->kind == ActionKind::kCollect && !MayBeCollected(domain, client, offer->expected, survey)) return;
+  if (offer->kind == ActionKind::kCollect && !HasGcBudget(domain, client, offer->expected, survey)) return;
+  const Bytes charged = cgroup.last ? cgroup.last->usage : 0;
   survey->candidates.push_back(
       {.client = client.info.client,
        .promise = offer->promise,
        .rung = offer->rung,
        .expected = offer->expected,
-       .size = cgroup.last ? cgroup.last->usage : 0,
+       .size = offer->promise == Promise::kOutdated ? std::min(client.report->live, charged) : charged,
        .protect_weight = rule.protect_weight,
        .price = client.price.PerByte(now_),
        .in_chunks = offer->kind == ActionKind::kRelease && client.info.capabilities.release_in_chunks});
@@ -147,8 +151,8 @@ bool Engine::TimeIsShort(const CgroupState& domain) const {
 
 // A collection costs its program CPU, and has a budget: where there is time, where it brings next to nothing,
 // and where it can save nobody.
-bool Engine::MayBeCollected(const CgroupState& domain, const ClientState& client, Bytes expected,
-                            Survey* survey) {
+bool Engine::HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected,
+                         Survey* survey) {
   const bool worth_it = expected == 0 || expected >= *domain.limit / kWorthCollectingInHaste;
   if (TimeIsShort(domain) && worth_it && !domain.hopeless) return true;
   const Instant free_at = std::max(client.learned.collect_again_at, client.learned.ask_again_at);
@@ -158,9 +162,16 @@ bool Engine::MayBeCollected(const CgroupState& domain, const ClientState& client
   return false;
 }
 
+// What died in a collected heap since its last collection is in no estimate. Where a kill is near, looking is
+// worth a collection.
+bool Engine::MayHideGarbage(const CgroupState& domain, const ClientState& client) const {
+  return TimeIsShort(domain) && client.report->live >= *domain.limit / kWorthCollectingInHaste &&
+         now_ - client.learned.closed_at >= kOutdatedAfter;
+}
+
 // The first rung of its rule's ladder that promises something; after askings in vain the next one, up to the
 // last.
-std::optional<Engine::Offer> Engine::OfferOf(const ClientState& client) const {
+std::optional<Engine::Offer> Engine::OfferOf(const CgroupState& domain, const ClientState& client) const {
   const CgroupState& cgroup = *world_.Find(client.info.cgroup);
   // No process holds more than its cgroup is charged with, whatever it says.
   const Bytes held =
@@ -177,7 +188,11 @@ std::optional<Engine::Offer> Engine::OfferOf(const ClientState& client) const {
       offer.promise = Promise::kUnknown;
     } else {
       offer.expected = static_cast<Bytes>(static_cast<double>(held) * client.learned.yield(offer.kind));
-      if (offer.expected < kLeastWorthAsking) continue;
+      if (offer.expected < kLeastWorthAsking) {
+        if (offer.kind != ActionKind::kCollect || !MayHideGarbage(domain, client)) continue;
+        offer.promise = Promise::kOutdated;
+        offer.expected = 0;
+      }
     }
     found = offer;
     if (in_vain-- == 0) break;
@@ -195,7 +210,7 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
   for (const Share& share : shares) {
     ClientState& client = ledger_.clients().at(share.client);
     if (!IsFresh(*world_.Find(client.info.cgroup))) continue;
-    const Offer offer = *OfferOf(client);
+    const Offer offer = *OfferOf(domain, client);
     // The tick after the one that runs has ended asks the next, if it is still needed.
     if (offer.kind == ActionKind::kCollect && !TimeIsShort(domain) && collecting++ > 0) continue;
     Terms terms{.bytes = share.bytes};

@@ -10,6 +10,8 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::kCollects;
 using testing::kReleases;
@@ -35,7 +37,8 @@ class HasteTest : public ::testing::Test {
   std::vector<std::string> AskedAfter(Duration time) {
     node_.Pass(time);
     std::vector<std::string> lines = node_.Lines(node_.Tick(), {NoteKind::kAsked});
-    std::erase_if(lines, [](const std::string& line) { return line.ends_with("set_soft_limit"); });
+    std::erase_if(lines,
+                  [](const std::string& line) { return line.find("set_soft_limit") != std::string::npos; });
     return lines;
   }
 
@@ -61,6 +64,35 @@ TEST_F(HasteTest, ACollectionThatBringsNextToNothingIsInNoHaste) {
   EXPECT_THAT(AskedAfter(milliseconds(400)), IsEmpty());
   node_.Report(client, 60 * kMiB, EstimateKind::kExact, 500 * kMiB);
   EXPECT_THAT(AskedAfter(milliseconds(100)), SizeIs(1));
+}
+
+// What died in it since it collected last is in no estimate.
+TEST_F(HasteTest, AHeapThatSaysItHoldsNothingCollectsBeforeAKill) {
+  const ClientId sure = node_.Attach(tenant_, kReleases);
+  const ClientId heap = node_.Attach(tenant_, kCollects);
+  node_.Report(sure, 20 * kMiB);
+  node_.Report(heap, 0, EstimateKind::kExact, 290 * kMiB);
+  node_.Charge(tenant_, 890 * kMiB);
+  EXPECT_THAT(AskedAfter(seconds(1)), ElementsAre("asked c1 release 20.0 MiB"));
+  node_.Charge(tenant_, 80 * kMiB);
+  EXPECT_THAT(AskedAfter(milliseconds(10)), ElementsAre("asked c2 collect 150.0 MiB")) << "critical now";
+}
+
+TEST_F(HasteTest, AHeapThatHasJustCollectedIsTakenByItsWord) {
+  const ClientId client = node_.Attach(tenant_, kCollects);
+  node_.Charge(tenant_, 970 * kMiB);
+  node_.Report(client, 0, EstimateKind::kExact, 500 * kMiB);
+  AskAndGive(10 * kMiB, milliseconds(80), 960 * kMiB);
+  node_.Report(client, 0, EstimateKind::kExact, 490 * kMiB);
+  EXPECT_THAT(AskedAfter(milliseconds(400)), IsEmpty());
+  EXPECT_THAT(AskedAfter(milliseconds(600)), SizeIs(1));
+}
+
+TEST_F(HasteTest, ASmallHeapHidesNothingOfUse) {
+  const ClientId client = node_.Attach(tenant_, kCollects);
+  node_.Charge(tenant_, 970 * kMiB);
+  node_.Report(client, 0, EstimateKind::kExact, 9 * kMiB);
+  EXPECT_THAT(AskedAfter(seconds(2)), IsEmpty());
 }
 
 class BrakedHasteTest : public HasteTest {
@@ -115,7 +147,10 @@ TEST_F(BrakedHasteTest, ABrakeUnderWhichAllThrashesIsLetGoThoughHelpIsAtWork) {
     const auto step = static_cast<std::uint64_t>(i);
     node_.SetStat(pod_, {.anon = 880 * kMiB, .pgmajfault = step * 500}, true);
     node_.SetPressure(pod_, {.some_us = step * 95'000, .full_us = step * 90'000});
-    if (!node_.Lines(node_.Tick(), {NoteKind::kBrakeReleased}).empty()) released = milliseconds(100 * i);
+    for (const std::string& line : node_.Lines(node_.Tick(), {NoteKind::kBrakeReleased})) {
+      EXPECT_THAT(line, HasSubstr("it thrashes"));
+      released = milliseconds(100 * i);
+    }
   }
   EXPECT_GT(released, Duration{});
   EXPECT_LT(released, seconds(2)) << "the client's deadline";

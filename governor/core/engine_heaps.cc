@@ -47,17 +47,25 @@ void Engine::SendSoftLimit(ClientId id) {
 void Engine::FollowLimits(const ClientReport& report) {
   const auto it = ledger_.clients().find(report.client);
   if (it == ledger_.clients().end() || !it->second.info.capabilities.set_soft_limit) return;
-  world_.VisitUpwards(it->second.info.cgroup, [this](CgroupState& domain) {
-    if (domain.id == kNodeId || !domain.limit || !domain.last) return;
-    if (now_ - domain.soft_limits_at < kShareOutEvery) return;
-    domain.soft_limits_at = now_;
-    ShareOutSoftLimits(domain);
+  std::vector<CgroupState*> above;
+  world_.VisitUpwards(it->second.info.cgroup, [&above](CgroupState& domain) {
+    if (domain.id == kNodeId || !domain.limit || !domain.rule->soft_limit.follow_percent) return;
+    above.push_back(&domain);
   });
+  // Limits that have gone, or are no longer followed, count no more.
+  std::erase_if(it->second.shares, [&above](const auto& share) {
+    return std::none_of(above.begin(), above.end(),
+                        [&share](const CgroupState* domain) { return domain->id == share.first; });
+  });
+  for (CgroupState* domain : above) {
+    if (!domain->last || now_ - domain->soft_limits_at < kShareOutEvery) continue;
+    domain->soft_limits_at = now_;
+    ShareOutSoftLimits(*domain);
+  }
 }
 
 void Engine::ShareOutSoftLimits(CgroupState& domain) {
-  const auto follow = domain.rule->soft_limit.follow_percent;
-  if (!follow) return;
+  const double follow = *domain.rule->soft_limit.follow_percent;
   std::vector<ClientState*> heaps;
   std::vector<Heap> sizes;
   std::set<CgroupId> homes;
@@ -74,14 +82,13 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   Bytes others = domain.pressing;
   for (const CgroupId home : homes) others -= world_.Find(home)->pressing;
   const auto room =
-      static_cast<Bytes>(static_cast<double>(*domain.limit) * *follow / 100) - std::max<Bytes>(others, 0);
+      static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - std::max<Bytes>(others, 0);
   const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
   for (std::size_t i = 0; i < heaps.size(); ++i) {
     // The tightest limit above counts.
     Bytes& share = heaps[i]->shares[domain.id];
     share = limits[i];
     Bytes target = share;
-    std::erase_if(heaps[i]->shares, [&](const auto& entry) { return world_.Find(entry.first) == nullptr; });
     for (const auto& [unused, bytes] : heaps[i]->shares) target = std::min(target, bytes);
     const bool act = MayAct(domain, *heaps[i]);
     SoftLimit& told = act ? heaps[i]->soft_limit : heaps[i]->pretended.soft_limit;
@@ -92,7 +99,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
          {.rule = domain.rule->name,
           .signal = Signal::kSoftLimit,
           .observed = domain.PressingPercent(),
-          .threshold = *follow},
+          .threshold = follow},
          {});
   }
 }
@@ -105,8 +112,9 @@ Bytes Engine::FloorOf(const CgroupState& domain, bool* hope) const {
     const ClientState& client = ledger_.clients().at(id);
     if (!client.report) continue;
     const Capabilities& can = client.info.capabilities;
+    // No heap knows of what died since its last collection.
     const bool cannot_tell =
-        client.report->retained_kind == EstimateKind::kNone && (can.release || can.collect);
+        can.collect || (client.report->retained_kind == EstimateKind::kNone && can.release);
     const bool caches = can.shed && Lists(RuleOf(client), ActionKind::kShed);
     const bool untried = client.learned.fruitless == 0 && now_ - client.learned.closed_at > Leak::kWindow;
     if ((cannot_tell || caches) && untried) *hope = true;

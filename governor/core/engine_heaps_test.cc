@@ -98,6 +98,16 @@ TEST_F(FollowTest, ALimitThatChangesIsFollowed) {
   EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 540))) << "up by a tenth a second";
 }
 
+TEST_F(FollowTest, ALimitThatGoesAwayIsForgotten) {
+  const CgroupId cgroup = Container("go", 100 * kMiB, 300 * kMiB);
+  const ClientId go = Heap(cgroup, 50 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 270)));
+  node_.SetLimit(cgroup, std::nullopt);
+  node_.Pass(seconds(60));  // the last one has ended
+  node_.Report(go, 0, EstimateKind::kExact, 50 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 900)));
+}
+
 TEST_F(FollowTest, WhereNothingChangesItIsOnlyRenewed) {
   const ClientId go = Heap(Container("go", 200 * kMiB), 100 * kMiB);
   node_.Tick();
@@ -131,7 +141,7 @@ TEST_F(FollowObserved, ObserveModeSaysSoAndSendsNothing) {
   Heap(Container("go", 200 * kMiB), 100 * kMiB);
   const Decisions decisions = node_.Tick();
   EXPECT_THAT(decisions.directives, IsEmpty());
-  EXPECT_THAT(node_.Lines(decisions), ElementsAre("would_ask c1 set_soft_limit"));
+  EXPECT_THAT(node_.Lines(decisions), ElementsAre("would_ask c1 set_soft_limit 900.0 MiB"));
 }
 
 TEST_F(HeapsTest, WhereThereIsTimeOneCollectsAfterTheOther) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 
 namespace memgov::core {
 namespace {

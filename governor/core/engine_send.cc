@@ -4,6 +4,7 @@
 
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 
 namespace memgov::core {
 namespace {
@@ -44,7 +45,7 @@ void Engine::SendSettings(CgroupState& domain) {
 void Engine::Send(const CgroupState& domain, ClientState& client, const Action& action, const Reason& reason,
                   const Terms& terms) {
   const Rule& rule = RuleOf(client);
-  const bool gives = terms.bytes > 0;
+  const bool gives = GivesMemory(action);
   const bool act = MayAct(domain, client);
   Directive directive{.id = DirectiveId{next_directive_++},
                       .client = client.info.client,
@@ -59,7 +60,7 @@ void Engine::Send(const CgroupState& domain, ClientState& client, const Action& 
   note.client = client.info.client;
   note.directive = directive.id;
   note.action = NameOf(directive.action);
-  note.bytes = terms.bytes;
+  note.bytes = BytesOf(action);
   note.reason = reason;
   decisions_.notes.push_back(std::move(note));
   if (!act) {
@@ -81,7 +82,6 @@ void Engine::Send(const CgroupState& domain, ClientState& client, const Action& 
                .usage_before = cgroup != nullptr && cgroup->last ? cgroup->last->usage : 0,
                .estimated = terms.estimated,
                .expected = terms.expected,
-               .asked = terms.bytes,
                .patience = rule.pace.deadline / kPatienceDivisor,
                .gives = gives,
                .cooldown = rule.pace.cooldown,

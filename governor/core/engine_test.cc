@@ -212,7 +212,7 @@ TEST_F(EngineTest, ACollectThatWorkedIsFollowedByASoftLimitFromALaterReport) {
   node_.Pass(milliseconds(50));
   node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
   const Decisions limited = node_.Tick();
-  ASSERT_THAT(Asked(limited), ElementsAre("asked c1 set_soft_limit"));
+  ASSERT_THAT(Asked(limited), ElementsAre("asked c1 set_soft_limit 146.0 MiB"));
   EXPECT_EQ(std::get<SetSoftLimit>(limited.directives[0].action).bytes, 146 * kMiB);  // 1.3 x live + 16
   EXPECT_EQ(limited.directives[0].reason.threshold, 85);
   node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);

@@ -9,15 +9,6 @@
 
 namespace memgov::core {
 
-// "woke", "asked", "returned", ...: the event names of the JSON log.
-std::string_view NameOf(NoteKind kind);
-std::string_view NameOf(Signal signal);
-std::string_view NameOf(Level level);
-// "page_out", "reclaim".
-std::string_view NameOf(ReclaimLever lever);
-// "release", "collect", "set_release_mode", "set_soft_limit", "shed".
-std::string_view NameOf(const Action& action);
-
 // "rule default: usage 86.2 % of the limit, threshold 85 %, for 12 ms".
 std::string TextOf(const Reason& reason);
 

@@ -5,6 +5,8 @@
 #include <limits>
 #include <set>
 
+#include "governor/core/words.h"
+
 namespace memgov::core {
 namespace {
 

@@ -158,8 +158,9 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
 
   client.giving.reset();
   client.learned.closed_at = now;
-  client.learned.CoolDown(now, CooldownAfter(request), HastyCooldownAfter(request),
-                          closed.returned >= std::max(kNothing, request.asked / kNextToNothingDivisor));
+  client.learned.CoolDown(
+      now, CooldownAfter(request), HastyCooldownAfter(request),
+      closed.returned >= std::max(kNothing, BytesOf(request.directive.action) / kNextToNothingDivisor));
   if (closed.returned >= kNothing) {
     client.price.Paid(now, closed.returned, request.outcome->received_at - request.sent_at, reading->usage);
   }

@@ -21,14 +21,6 @@
 
 namespace memgov::core {
 
-// The rung that an action belongs to.
-constexpr ActionKind KindOf(const Action& action) { return static_cast<ActionKind>(action.index()); }
-static_assert(KindOf(SetReleaseMode{}) == ActionKind::kSetReleaseMode);
-static_assert(KindOf(SetSoftLimit{}) == ActionKind::kSetSoftLimit);
-static_assert(KindOf(Release{}) == ActionKind::kRelease);
-static_assert(KindOf(Collect{}) == ActionKind::kCollect);
-static_assert(KindOf(Shed{}) == ActionKind::kShed);
-
 // What experience with a client taught, and until when it is left alone.
 struct Learned {
   // Bytes that left the cgroup / bytes estimated, 0.05 to 1, for each ActionKind that gives.
@@ -62,10 +54,9 @@ struct InFlight {
       0;                // of that cgroup: the highest reading since the request, the one before it included
   Bytes estimated = 0;  // the part of the client's own estimate that this request is about; 0: it had none
   Bytes expected = 0;   // what we count on
-  Bytes asked = 0;
-  Duration patience{};          // ... for this long after sending
-  bool gives = false;           // asks for memory, as opposed to a setting
-  Duration cooldown{};          // of the rule that asked
+  Duration patience{};  // ... for this long after sending
+  bool gives = false;   // asks for memory, as opposed to a setting
+  Duration cooldown{};  // of the rule that asked
   double gc_cpu_percent = 100;  // likewise
   std::optional<ClientOutcome> outcome;
 

@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 
 namespace memgov::core {
 namespace {

@@ -13,6 +13,7 @@
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
 #include "governor/core/serialised.h"
+#include "governor/core/words.h"
 
 namespace memgov::core::testing {
 

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 #include "governor/ctl/command.h"
 #include "governor/journal/reader.h"
 #include "governor/journal/show.h"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "governor/core/explain.h"
+#include "governor/core/json.h"
 #include "governor/ctl/command.h"
 #include "governor/journal/compare.h"
 #include "governor/journal/replay.h"
@@ -39,7 +40,7 @@ Examples:
   memgovctl replay --policy new.yaml /var/lib/memgov/journal
 )";
 
-using journal::JsonString;
+using core::JsonString;
 
 struct Flags {
   std::string path;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "governor/core/words.h"
 
 namespace memgov::identity {
 namespace {
@@ -117,7 +118,7 @@ ContainerName KubepodsCgroupfs(Names names) {
 ContainerName KubepodsSystemd(std::string parent, Names names) {
   QosClass qos = QosClass::kGuaranteed;
   for (const QosClass below : {QosClass::kBurstable, QosClass::kBestEffort}) {
-    const std::string slice = absl::StrCat(parent, "-", NameOf(below));
+    const std::string slice = absl::StrCat(parent, "-", std::string(NameOf(below)));
     if (names.empty() || names[0] != absl::StrCat(slice, ".slice")) continue;
     qos = below;
     parent = slice;
@@ -222,41 +223,10 @@ std::string DisplayName(const ContainerName& name) {
       return id.empty() ? pod : absl::StrCat(pod, "/", id);
     }
     case ContainerKind::kContainer:
-      return absl::StrCat(name.runtime == Runtime::kUnknown ? "container" : NameOf(name.runtime), "/", id);
+      return absl::StrCat(name.runtime == Runtime::kUnknown ? "container" : std::string(NameOf(name.runtime)),
+                          "/", id);
     case ContainerKind::kSystemdService:
       return name.unit;
-  }
-  return "";
-}
-
-absl::string_view NameOf(Runtime runtime) {
-  switch (runtime) {
-    case Runtime::kUnknown:
-      return "";
-    case Runtime::kContainerd:
-      return "containerd";
-    case Runtime::kCrio:
-      return "cri-o";
-    case Runtime::kDocker:
-      return "docker";
-    case Runtime::kPodman:
-      return "podman";
-    case Runtime::kCtr:
-      return "ctr";
-    case Runtime::kSystemd:
-      return "systemd";
-  }
-  return "";
-}
-
-absl::string_view NameOf(QosClass qos) {
-  switch (qos) {
-    case QosClass::kGuaranteed:
-      return "guaranteed";
-    case QosClass::kBurstable:
-      return "burstable";
-    case QosClass::kBestEffort:
-      return "besteffort";
   }
   return "";
 }

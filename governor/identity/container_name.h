@@ -48,9 +48,4 @@ ContainerName ParseContainerName(absl::string_view cgroup_path);
 // does not tell the runtime, "redis.service". Empty for kOther.
 std::string DisplayName(const ContainerName& name);
 
-// In the words of the field: "containerd", "cri-o", "docker", "podman", "ctr", "systemd"; empty for kUnknown.
-absl::string_view NameOf(Runtime runtime);
-// "guaranteed", "burstable", "besteffort".
-absl::string_view NameOf(QosClass qos);
-
 }  // namespace memgov::identity

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "governor/core/words.h"
 #include "governor/identity/attestor.h"
 #include "governor/identity/test_fixtures.h"
 
@@ -37,7 +38,9 @@ std::string KindWord(ContainerKind kind) {
   return "";
 }
 
-std::string Word(absl::string_view text) { return text.empty() ? "-" : std::string(text); }
+std::string Word(std::string_view text) {
+  return text.empty() || text == "unknown" ? "-" : std::string(text);
+}
 
 // The columns of a table after the path.
 std::vector<std::string> Columns(const ContainerName& name) {

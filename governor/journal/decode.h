@@ -188,7 +188,7 @@ class Decoder {
       *value = core::Duration(UnZigZag(bits));
     } else if constexpr (Word<T>) {
       *value = static_cast<T>(bits);
-      return (bits <= std::numeric_limits<int>::max() && !WordOf(*value).empty()) ||
+      return (bits <= std::numeric_limits<int>::max() && !NameOf(*value).empty()) ||
              Fail(std::to_string(bits) + " has no name: a newer memgov wrote it");
     } else if constexpr (std::is_enum_v<T>) {
       std::underlying_type_t<T> number{};

@@ -56,7 +56,7 @@ concept Time = std::is_same_v<T, core::Instant> || std::is_same_v<T, core::Durat
 // An enumeration whose values have names (words.h); others, such as CgroupId, are numbers.
 template <typename T>
 concept Word = std::is_enum_v<T> && requires(T word) {
-  { WordOf(word) } -> std::same_as<std::string_view>;
+  { NameOf(word) } -> std::same_as<std::string_view>;
 };
 // What fits in one protobuf scalar other than bytes.
 template <typename T>

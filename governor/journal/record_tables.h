@@ -8,7 +8,7 @@
 
 namespace memgov::journal {
 
-std::string_view WordOf(Beginning beginning);
+std::string_view NameOf(Beginning beginning);
 
 template <>
 inline constexpr auto kFields<SegmentHeader> =

@@ -44,7 +44,7 @@ void AppendVarint(std::uint64_t value, std::string* out) {
   out->append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(end - bytes));
 }
 
-std::string_view WordOf(Beginning beginning) {
+std::string_view NameOf(Beginning beginning) {
   switch (beginning) {
     case Beginning::kStart:
       return "start";

@@ -44,7 +44,7 @@ void Fill(Rng& random, T* value) {
   } else if constexpr (Word<T>) {
     do {
       *value = static_cast<T>(random() % 20);
-    } while (WordOf(*value).empty());
+    } while (NameOf(*value).empty());
   } else if constexpr (std::is_same_v<T, bool>) {
     *value = random() % 2 == 0;
   } else if constexpr (std::is_same_v<T, double>) {
@@ -212,11 +212,12 @@ void ExpectField(const google::protobuf::FieldDescriptor& field) {
     ASSERT_NE(field.enum_type(), nullptr) << field.full_name();
     for (int i = 0; i < field.enum_type()->value_count(); ++i) {
       const std::string name = field.enum_type()->value(i)->name();
-      std::string word(WordOf(static_cast<T>(i)));
+      std::string word(NameOf(static_cast<T>(i)));
+      std::erase(word, '-');
       for (char& c : word) c = static_cast<char>(std::toupper(c));
       EXPECT_TRUE(!word.empty() && name.ends_with("_" + word)) << name << ", " << word;
     }
-    EXPECT_EQ(WordOf(static_cast<T>(field.enum_type()->value_count())), "") << field.full_name();
+    EXPECT_EQ(NameOf(static_cast<T>(field.enum_type()->value_count())), "") << field.full_name();
   }
 }
 

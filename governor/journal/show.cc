@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "governor/core/json.h"
 #include "governor/journal/record_tables.h"
 
 namespace memgov::journal {
@@ -34,7 +35,7 @@ std::string TextOf(const T& value) {
   } else if constexpr (std::is_same_v<T, double>) {
     return std::isfinite(value) ? fmt::format("{}", value) : fmt::format("\"{}\"", value);
   } else if constexpr (Word<T>) {
-    return JsonString(WordOf(value));
+    return core::JsonString(NameOf(value));
   } else if constexpr (std::is_enum_v<T>) {
     return fmt::format("{}", static_cast<std::underlying_type_t<T>>(value));
   } else {
@@ -63,7 +64,7 @@ void AddJson(const T& value, std::string* out) {
   if constexpr (Scalar<T>) {
     *out += TextOf(value);
   } else if constexpr (std::is_same_v<T, std::string>) {
-    *out += JsonString(value);
+    *out += core::JsonString(value);
   } else if constexpr (kIsVector<T>) {
     *out += '[';
     for (const auto& item : value) {
@@ -90,7 +91,7 @@ void AddLeaves(const std::string& path, const T& value, Leaves* leaves) {
   if constexpr (Scalar<T>) {
     leaves->emplace_back(path, TextOf(value));
   } else if constexpr (std::is_same_v<T, std::string>) {
-    leaves->emplace_back(path, JsonString(value));
+    leaves->emplace_back(path, core::JsonString(value));
   } else if constexpr (kIsOptional<T>) {
     if (value) AddLeaves(path, *value, leaves);
   } else if constexpr (kIsVector<T>) {
@@ -108,22 +109,6 @@ void AddLeaves(const std::string& path, const T& value, Leaves* leaves) {
 }
 
 }  // namespace
-
-std::string JsonString(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte >= 0x7F) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
 
 std::string JsonOf(const Record& record) {
   std::string out = fmt::format("{{\"now\": {}", TextOf(record.now));

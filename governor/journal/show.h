@@ -16,10 +16,6 @@ namespace memgov::journal {
 // nine digits; 64-bit numbers as they are.
 std::string JsonOf(const Record& record);
 
-// `text` as a JSON string with its quotes. It need not be UTF-8: each byte above ASCII is written as the
-// character of that number.
-std::string JsonString(std::string_view text);
-
 // "notes[0].bytes: recorded 5, replayed 6" for each member that differs, the first `most`.
 std::vector<std::string> DifferenceOf(const core::Decisions& recorded, const core::Decisions& replayed,
                                       std::size_t most);

@@ -12,8 +12,8 @@
 #include "governor/core/oom_kills.h"
 #include "governor/core/policy.h"
 #include "governor/core/snapshot.h"
+#include "governor/core/words.h"
 #include "governor/journal/fields.h"
-#include "governor/journal/words.h"
 
 namespace memgov::journal {
 

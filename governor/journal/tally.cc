@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 
 namespace memgov::journal {
 
@@ -50,7 +51,8 @@ void Tally::Add(const core::Decisions& decisions, const Names& names) {
 }
 
 void Tally::AddRequest(const core::Note& note, const Names& names) {
-  if (note.bytes <= 0) return;  // a setting
+  const bool setting = note.bytes <= 0 || note.action == NameOf(core::ActionKind::kSetSoftLimit);
+  if (setting) return;
   const std::string path = names.PathOf(note.cgroup.value_or(note.domain));
   const auto client = note.client ? names.clients.find(*note.client) : names.clients.end();
   for (Asked* asked : {&total, &containers[path]}) {

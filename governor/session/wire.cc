@@ -11,6 +11,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 
 namespace memgov::session {
 namespace {

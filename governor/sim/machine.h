@@ -184,7 +184,6 @@ class Machine {
     std::uint64_t life = 0;  // messages from an earlier one are void
     std::vector<core::Directive> waiting;
     bool busy = false;
-    bool just_collected = false;
   };
   struct Job {
     core::Directive directive;

@@ -45,18 +45,6 @@ core::Capabilities CapabilitiesOf(const ServicePlan& plan) {
   return can;
 }
 
-double BytesOf(const core::Action& action) {
-  double bytes = 0;
-  std::visit(
-      [&bytes](const auto& what) {
-        if constexpr (requires { what.bytes; }) bytes = static_cast<double>(what.bytes);
-      },
-      action);
-  return bytes;
-}
-
-ActionKind KindOf(const core::Action& action) { return static_cast<ActionKind>(action.index()); }
-
 }  // namespace
 
 std::optional<core::CgroupId> Machine::HomeOf(ClientId client) const {
@@ -109,11 +97,14 @@ void Machine::Report(int service) {
                             .retained_kind = plan.estimate,
                             .lazily_freed = static_cast<Bytes>(process.lazy()),
                             .soft_limit = process.soft_limit()};
-  if (plan.heap == Heap::kCollected && client.just_collected) report.retained_kind = EstimateKind::kExact;
+  if (plan.heap == Heap::kCollected) {
+    report.live = static_cast<Bytes>(process.marked());
+    report.retained = static_cast<Bytes>(process.unmarked());
+    report.retained_kind = process.HeapEstimate();
+  }
   if (plan.heap == Heap::kTrim || plan.heap == Heap::kCaches) report.retained_kind = EstimateKind::kNone;
   if (plan.manner == Manner::kLying) report.retained += static_cast<Bytes>(kLie);
   if (report.retained_kind == EstimateKind::kNone) report.retained = 0;
-  client.just_collected = false;
   governor_.OnClient(report);
   Put(now_ + kReportEvery, What::kReport, service, client.life);
 }
@@ -129,7 +120,7 @@ void Machine::Send(const core::Directive& directive) {
     index = free_jobs_.back();
     free_jobs_.pop_back();
   }
-  const double asked = KindOf(directive.action) >= ActionKind::kRelease ? BytesOf(directive.action) : 0;
+  const double asked = GivesMemory(directive.action) ? static_cast<double>(BytesOf(directive.action)) : 0;
   jobs_[At(index)] = {
       .directive = directive, .service = it->second, .life = clients_[At(it->second)].life, .asked = asked};
   if (asked > 0) ++tally_.requests;
@@ -171,7 +162,8 @@ void Machine::Begin(int index) {
   const Instant until = now_ + job.directive.ttl;
   switch (KindOf(job.directive.action)) {
     case ActionKind::kSetSoftLimit:
-      Alter(job.service, [&](Process& to) { to.SetSoftLimit(BytesOf(job.directive.action), until); });
+      Alter(job.service,
+            [&](Process& to) { to.SetSoftLimit(static_cast<double>(BytesOf(job.directive.action)), until); });
       return EndJob(index, OutcomeStatus::kDone, 0, "");
     case ActionKind::kSetReleaseMode:
       Alter(job.service, [&](Process& to) { to.SetEager(until); });
@@ -214,7 +206,9 @@ void Machine::StepJob(int index) {
   if (step > 0 && gone > 0 && job.left > kPage) {
     return Put(now_ + Seconds(step / kGiBf * kReleasePerGiB), What::kJob, index);
   }
-  if (KindOf(job.directive.action) == ActionKind::kCollect) clients_[At(job.service)].just_collected = true;
+  if (KindOf(job.directive.action) == ActionKind::kCollect) {
+    Alter(job.service, [](Process& process) { process.MarkLive(); });
+  }
   EndJob(index, OutcomeStatus::kDone, std::max(job.before - Settled(job.service).usage(), 0.0), "");
 }
 

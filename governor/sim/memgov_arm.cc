@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "governor/core/explain.h"
+#include "governor/core/words.h"
 #include "governor/sim/machine.h"
 
 namespace memgov::sim {

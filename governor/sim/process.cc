@@ -12,6 +12,11 @@ constexpr double kGoalOfLive = 2;        // GOGC=100
 constexpr double kFloorOfLive = 1.2;     // of a soft limit: below it a heap collects all the time
 constexpr double kScavengedAbove = 1.1;  // of the goal
 constexpr double kCacheFillSeconds = 30;
+// The Go client's rule for what its numbers are worth.
+constexpr auto kStaleAfter = std::chrono::seconds(10);
+constexpr double kFreshShare = 1.0 / 32;
+constexpr double kStaleShare = 1.0 / 8;
+constexpr double kStaleBytes = 16 * kMiBf;
 // A cache that was shed costs so much of the work until it is full again.
 constexpr double kCacheIsWorth = 0.1;
 
@@ -37,6 +42,7 @@ void Process::Begin(Instant now) {
   file_most_ = plan_->file_most;
   if (plan_->heap == Heap::kCaches) cache_.bytes = plan_->cache_bytes;
   if (plan_->heap == Heap::kCollected && plan_->old_retained <= 0) retained_.bytes = Goal() - live_.bytes;
+  MarkLive();
 }
 
 void Process::Restart(Instant now) {
@@ -46,6 +52,7 @@ void Process::Restart(Instant now) {
   started_ = progress_;
   needed_ = plan_->needed_file;
   file_most_ = plan_->file_most;
+  MarkLive();
 }
 
 void Process::Die(Instant now) {
@@ -67,7 +74,29 @@ void Process::Settle(Instant now) {
   if (!running_ || seconds <= 0) return;
   progress_ += speed_ * seconds;
   for (Part* part : {&live_, &retained_, &lazy_, &cache_, &file_}) Move(*part, seconds);
+  if (plan_->heap == Heap::kCollected) Allocate(seconds);
   if (soft_limit_ > 0 && now >= soft_until_) soft_limit_ = 0;
+}
+
+void Process::MarkLive() {
+  marked_ = live_.bytes;
+  allocated_ = 0;
+  collected_at_ = at_;
+}
+
+// The program collects by itself whenever it has allocated what its goal leaves room for.
+void Process::Allocate(double seconds) {
+  allocated_ += (plan_->garbage_per_second * speed_ + std::max(live_.slope, 0.0)) * seconds;
+  if (allocated_ >= std::max(Goal() - live_.bytes, kMiBf)) MarkLive();
+}
+
+core::EstimateKind Process::HeapEstimate() const {
+  const bool stale = at_ - collected_at_ >= kStaleAfter;
+  if (stale && unmarked() < marked() * kStaleShare && marked() >= kStaleBytes)
+    return core::EstimateKind::kNone;
+  if (!stale && allocated_ <= (live_.bytes + retained_.bytes) * kFreshShare)
+    return core::EstimateKind::kExact;
+  return core::EstimateKind::kBound;
 }
 
 void Process::Redraw(double speed, double growth_speed) {

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "governor/core/client_event.h"
@@ -48,6 +49,13 @@ class Process {
   double wanted_slope() const { return wanted_slope_; }
   double live() const { return live_.bytes; }
   double retained() const { return retained_.bytes; }
+  // What the runtime of a collected heap knows: what was live at its last collection. All else in the heap
+  // counts as free, what has grown since then too; what has died since then counts as live.
+  double marked() const { return std::min(marked_, live_.bytes + retained_.bytes); }
+  double unmarked() const { return live_.bytes + retained_.bytes - marked(); }
+  core::EstimateKind HeapEstimate() const;
+  // A collection was made on request, just now.
+  void MarkLive();
   double lazy() const { return lazy_.bytes; }
   double cache() const { return cache_.bytes; }
   double file() const { return file_.bytes; }
@@ -80,6 +88,7 @@ class Process {
   void DrawLive(double speed);
   void DrawKept(double speed);
   void DrawCollected(double speed);
+  void Allocate(double seconds);
   void Propose(double seconds);
   double Goal() const;
   double Limit() const;  // of a collected heap; 0: none
@@ -94,6 +103,9 @@ class Process {
   double progress_ = 0;  // seconds of work
   double started_ = 0;   // the progress when it started last
   double speed_ = 0;
+  double marked_ = 0;
+  double allocated_ = 0;  // since the last collection
+  Instant collected_at_;
   double lost_ = 0;
   Part live_, retained_, lazy_, cache_, file_;
   double needed_ = 0;

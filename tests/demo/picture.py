@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from harness.figures import MIB
 
 from . import scene as stage
-from .result import Result
+from .result import Result, requests
 
 WIDTH, LEFT, RIGHT = 1280, 84, 40
 PANEL, TOP, BETWEEN, BOTTOM = 300, 156, 100, 84
@@ -144,8 +144,7 @@ def _marks(frame: _Frame, result: Result) -> list[str]:
                   _line(x - 4, limit - 4, x + 4, limit + 4, PAPER, 2.2),
                   _line(x - 4, limit + 4, x + 4, limit - 4, PAPER, 2.2),
                   _beside(x, 16, between, f"{kill.at:.1f} s: the kernel kills {kill.task}", RED)]
-    asked = [event for event in result.events if event.get("event") == "asked" and event["s"] >= 0]
-    for x in sorted({frame.x(event["s"]) for event in asked if event.get("action") in ("release", "collect", "shed")}):
+    for x in sorted({frame.x(event["s"]) for event in requests(result)}):
         parts.append(_line(x, limit, x, bottom, AMBER, 1.2))
     begun = result.asked_at if result.started_at is None else result.started_at
     if begun is None:

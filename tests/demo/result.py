@@ -15,6 +15,8 @@ from . import scene as stage
 from .scene import Scene
 
 ROUND = 1.0  # seconds; requests sent within it answer one alarm
+FOR_MEMORY = ("release", "collect", "shed", "page_out", "reclaim")  # the others are settings
+
 
 @dataclasses.dataclass
 class Kill:
@@ -63,6 +65,12 @@ class Result:
         return max(0.0, (self.asked_at - self.crossed_at) * 1000)
 
 
+def requests(result: Result) -> list[dict]:
+    """The events in which memgovd asked for memory, since the filling began."""
+    return [event for event in result.events
+            if event.get("event") == "asked" and event.get("action") in FOR_MEMORY and event["s"] >= 0]
+
+
 def longest_standstill(written: list[tuple[float, float]], least: float = 1.0) -> float:
     """`written` holds (seconds, MiB so far). The longest time in which less than `least` MiB was added."""
     longest, since, base = 0.0, *written[0]
@@ -88,7 +96,7 @@ def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | 
     scene = result.scene
     result.time_s = [when - zero for when in timeline.time_s]
     result.usage_mib = {name: [value / MIB for value in column] for name, column in timeline.usage.items()}
-    asked = [event for event in result.events if event.get("event") == "asked" and event["s"] >= 0]
+    asked = requests(result)
     if asked:
         result.asked_at = asked[0]["s"]
         _measure_given_back(result, (filled_at or timeline.time_s[-1]) - zero, asked)

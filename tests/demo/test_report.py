@@ -114,7 +114,9 @@ def test_measuring_takes_times_and_bytes_from_the_cgroups():
     usage = {name: [300 * MIB] * 3 + [size * MIB] * 3 for name, size in (("jemalloc", 40), ("glibc", 50), ("go", 60))}
     usage["redis"] = [0, 144 * MIB, 160 * MIB, 160 * MIB, 160 * MIB, 200 * MIB]
     usage["total"] = [sum(usage[name][i] for name in TENANTS) for i in range(len(times))]
-    result = Result(True, Scene(), events=[{"event": "asked", "t": 11.41, "s": 1.41}])
+    result = Result(True, Scene(), events=[
+        {"event": "asked", "action": "set_soft_limit", "t": 10.2, "s": 0.2},
+        {"event": "asked", "action": "release", "t": 11.41, "s": 1.41}])
     measure(result, Timeline(times, usage, {}, []), zero=10.0, filled_at=12.0)
     assert result.given_back_mib == {"jemalloc": 260, "glibc": 250, "go": 240}
     assert 0.99 < result.crossed_at < 1.0 and result.asked_at == 1.41

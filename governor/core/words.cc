@@ -1,8 +1,8 @@
-#include "governor/journal/words.h"
+#include "governor/core/words.h"
 
 namespace memgov::core {
 
-std::string_view WordOf(Mode mode) {
+std::string_view NameOf(Mode mode) {
   switch (mode) {
     case Mode::kObserve:
       return "observe";
@@ -12,7 +12,7 @@ std::string_view WordOf(Mode mode) {
   return "";
 }
 
-std::string_view WordOf(ActionKind kind) {
+std::string_view NameOf(ActionKind kind) {
   switch (kind) {
     case ActionKind::kSetReleaseMode:
       return "set_release_mode";
@@ -30,14 +30,14 @@ std::string_view WordOf(ActionKind kind) {
   return "";
 }
 
-std::string_view WordOf(Runtime runtime) {
+std::string_view NameOf(Runtime runtime) {
   switch (runtime) {
     case Runtime::kUnknown:
       return "unknown";
     case Runtime::kContainerd:
       return "containerd";
     case Runtime::kCrio:
-      return "crio";
+      return "cri-o";
     case Runtime::kDocker:
       return "docker";
     case Runtime::kPodman:
@@ -50,19 +50,19 @@ std::string_view WordOf(Runtime runtime) {
   return "";
 }
 
-std::string_view WordOf(QosClass qos) {
+std::string_view NameOf(QosClass qos) {
   switch (qos) {
     case QosClass::kGuaranteed:
       return "guaranteed";
     case QosClass::kBurstable:
       return "burstable";
     case QosClass::kBestEffort:
-      return "best_effort";
+      return "besteffort";
   }
   return "";
 }
 
-std::string_view WordOf(Level level) {
+std::string_view NameOf(Level level) {
   switch (level) {
     case Level::kCalm:
       return "calm";
@@ -74,7 +74,7 @@ std::string_view WordOf(Level level) {
   return "";
 }
 
-std::string_view WordOf(Signal signal) {
+std::string_view NameOf(Signal signal) {
   switch (signal) {
     case Signal::kUsage:
       return "usage";
@@ -88,7 +88,7 @@ std::string_view WordOf(Signal signal) {
   return "";
 }
 
-std::string_view WordOf(ReclaimLever lever) {
+std::string_view NameOf(ReclaimLever lever) {
   switch (lever) {
     case ReclaimLever::kPageOut:
       return "page_out";
@@ -98,7 +98,7 @@ std::string_view WordOf(ReclaimLever lever) {
   return "";
 }
 
-std::string_view WordOf(ReleaseMode mode) {
+std::string_view NameOf(ReleaseMode mode) {
   switch (mode) {
     case ReleaseMode::kUnknown:
       return "unknown";
@@ -110,7 +110,7 @@ std::string_view WordOf(ReleaseMode mode) {
   return "";
 }
 
-std::string_view WordOf(StallClass stall) {
+std::string_view NameOf(StallClass stall) {
   switch (stall) {
     case StallClass::kUnknown:
       return "unknown";
@@ -124,7 +124,7 @@ std::string_view WordOf(StallClass stall) {
   return "";
 }
 
-std::string_view WordOf(EstimateKind kind) {
+std::string_view NameOf(EstimateKind kind) {
   switch (kind) {
     case EstimateKind::kNone:
       return "none";
@@ -136,7 +136,7 @@ std::string_view WordOf(EstimateKind kind) {
   return "";
 }
 
-std::string_view WordOf(OutcomeStatus status) {
+std::string_view NameOf(OutcomeStatus status) {
   switch (status) {
     case OutcomeStatus::kDone:
       return "done";
@@ -148,7 +148,7 @@ std::string_view WordOf(OutcomeStatus status) {
   return "";
 }
 
-std::string_view WordOf(NoteKind kind) {
+std::string_view NameOf(NoteKind kind) {
   switch (kind) {
     case NoteKind::kWoke:
       return "woke";
@@ -187,5 +187,7 @@ std::string_view WordOf(NoteKind kind) {
   }
   return "";
 }
+
+std::string_view NameOf(const Action& action) { return NameOf(KindOf(action)); }
 
 }  // namespace memgov::core
