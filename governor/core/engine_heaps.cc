@@ -37,8 +37,12 @@ void Engine::SendSoftLimit(ClientId id) {
   const CgroupState* domain = world_.Find(collect.domain);
   if (domain == nullptr || client.report->retained_kind != EstimateKind::kExact) return;
   if (!client.info.capabilities.set_soft_limit || !Lists(RuleOf(client), ActionKind::kSetSoftLimit)) return;
-  const auto bytes = static_cast<Bytes>(static_cast<double>(client.report->live) * kSoftLimitOverLive) +
-                     client.report->non_heap + kSoftLimitSlack;
+  auto bytes = static_cast<Bytes>(static_cast<double>(client.report->live) * kSoftLimitOverLive) +
+               client.report->non_heap + kSoftLimitSlack;
+  // It would lift the one that keeps the heap below the limits above it.
+  for (const auto& [unused, share] : client.shares) bytes = std::min(bytes, share);
+  bytes = std::max(bytes, SoftLimitFloor({.live = client.report->live, .non_heap = client.report->non_heap}));
+  client.soft_limit.Told(now_, bytes, RuleOf(client).pace.ttl);
   Send(*domain, client, SetSoftLimit{.bytes = bytes}, collect.reason, {});
 }
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "governor/core/testing.h"
 
 namespace memgov::core {
@@ -106,6 +108,34 @@ TEST_F(FollowTest, ALimitThatGoesAwayIsForgotten) {
   node_.Pass(seconds(60));  // the last one has ended
   node_.Report(go, 0, EstimateKind::kExact, 50 * kMiB);
   EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 900)));
+}
+
+class AfterACollectionTest : public FollowTest {
+ protected:
+  // What a heap of 860 MiB is told after a collection that left `live`, and a second later.
+  std::array<Bytes, 2> ToldAfter(Bytes live) {
+    const CgroupId cgroup = Container("go", 860 * kMiB);
+    const ClientId go = Heap(cgroup, live, 860 * kMiB - live);
+    const Decisions asked = node_.Tick();
+    node_.Pass(milliseconds(50));
+    node_.Deliver(asked.directives.at(0), 860 * kMiB - live);
+    node_.Tick();
+    std::array<Bytes, 2> told{};
+    for (Bytes& each : told) {
+      node_.Pass(seconds(1));
+      node_.Report(go, 0, EstimateKind::kExact, live);
+      each = Told(node_.Tick())[go];
+    }
+    return told;
+  }
+};
+
+TEST_F(AfterACollectionTest, TheHeapMayNotGrowBackAtOnce) {
+  EXPECT_THAT(ToldAfter(100 * kMiB), ElementsAre(146, 160)) << "1.3 x live and 16 MiB, then a tenth a second";
+}
+
+TEST_F(AfterACollectionTest, TheLimitThatKeepsItBelowTheLimitsAboveIsNotLifted) {
+  EXPECT_THAT(ToldAfter(700 * kMiB), ElementsAre(900, 0)) << "not 926, and then no news";
 }
 
 TEST_F(FollowTest, WhereNothingChangesItIsOnlyRenewed) {
