@@ -79,8 +79,7 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
 
 void Engine::TakeIn(const ClientEvent& event) {
   const auto leave = [this](ClientId client) {
-    const auto it = ledger_.clients().find(client);
-    if (it != ledger_.clients().end()) world_.Detach(client, it->second.info.cgroup);
+    if (const ClientState* known = ledger_.Find(client)) world_.Detach(client, known->info.cgroup);
   };
   if (const auto* attached = std::get_if<ClientAttached>(&event)) {
     leave(attached->client);  // attached anew: its process has moved

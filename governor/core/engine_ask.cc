@@ -90,7 +90,7 @@ void Engine::Ask(CgroupState& domain) {
 Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
   Survey survey;
   for (const ClientId id : domain.clients) {
-    ClientState& client = ledger_.clients().at(id);
+    ClientState& client = ledger_.At(id);
     if (client.giving) {
       const InFlight& request = ledger_.in_flight().at(*client.giving);
       ++survey.busy;
@@ -208,7 +208,7 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
   if (!IsFresh(domain)) return true;
   int collecting = ledger_.collecting(now_);
   for (const Share& share : shares) {
-    ClientState& client = ledger_.clients().at(share.client);
+    ClientState& client = ledger_.At(share.client);
     if (!IsFresh(*world_.Find(client.info.cgroup))) continue;
     const Offer offer = *OfferOf(domain, client);
     // The tick after the one that runs has ended asks the next, if it is still needed.
@@ -238,14 +238,14 @@ bool Engine::IsFresh(CgroupState& cgroup) {
 
 bool Engine::HelpIsPossible(const CgroupState& domain) const {
   return std::any_of(domain.clients.begin(), domain.clients.end(), [&](ClientId id) {
-    const ClientState& client = ledger_.clients().at(id);
+    const ClientState& client = ledger_.At(id);
     return MayAct(domain, client) && GivesAnything(RuleOf(client), client.info.capabilities);
   });
 }
 
 bool Engine::HelpIsComing(const CgroupState& domain) const {
   return std::any_of(domain.clients.begin(), domain.clients.end(), [&](ClientId id) {
-    const ClientState& client = ledger_.clients().at(id);
+    const ClientState& client = ledger_.At(id);
     if (client.giving) return true;
     // One that gave, and may soon be asked again.
     const Instant again_at = client.learned.ask_again_in_haste_at;

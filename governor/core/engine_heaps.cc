@@ -28,9 +28,9 @@ constexpr double kWatchedAbovePercent = 50;
 // After a collection that worked, a lowered soft limit keeps the heap from growing back at once (Go issue
 // 41444). It takes the first report since then, because older ones count the garbage as live.
 void Engine::SendSoftLimit(ClientId id) {
-  const auto it = ledger_.clients().find(id);
-  if (it == ledger_.clients().end() || !it->second.soft_limit_after || !it->second.report) return;
-  ClientState& client = it->second;
+  ClientState* known = ledger_.Find(id);
+  if (known == nullptr || !known->soft_limit_after || !known->report) return;
+  ClientState& client = *known;
   if (client.report->received_at < client.soft_limit_after->outcome->received_at) return;
   const Directive collect = std::exchange(client.soft_limit_after, std::nullopt)->directive;
 
@@ -49,15 +49,15 @@ void Engine::SendSoftLimit(ClientId id) {
 // Soft limits follow every limit above a heap but the node's: what the node has left is shared with programs
 // that nobody told us of.
 void Engine::FollowLimits(const ClientReport& report) {
-  const auto it = ledger_.clients().find(report.client);
-  if (it == ledger_.clients().end() || !it->second.info.capabilities.set_soft_limit) return;
+  ClientState* client = ledger_.Find(report.client);
+  if (client == nullptr || !client->info.capabilities.set_soft_limit) return;
   std::vector<CgroupState*> above;
-  world_.VisitUpwards(it->second.info.cgroup, [&above](CgroupState& domain) {
+  world_.VisitUpwards(client->info.cgroup, [&above](CgroupState& domain) {
     if (domain.id == kNodeId || !domain.limit || !domain.rule->soft_limit.follow_percent) return;
     above.push_back(&domain);
   });
   // Limits that have gone, or are no longer followed, count no more.
-  std::erase_if(it->second.shares, [&above](const auto& share) {
+  std::erase_if(client->shares, [&above](const auto& share) {
     return std::none_of(above.begin(), above.end(),
                         [&share](const CgroupState* domain) { return domain->id == share.first; });
   });
@@ -74,7 +74,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   std::vector<Heap> sizes;
   std::set<CgroupId> homes;
   for (const ClientId id : domain.clients) {
-    ClientState& client = ledger_.clients().at(id);
+    ClientState& client = ledger_.At(id);
     if (!client.info.capabilities.set_soft_limit || client.keeps_own_limit || !client.report) continue;
     if (client.report->live <= 0 || !Lists(RuleOf(client), ActionKind::kSetSoftLimit)) continue;
     heaps.push_back(&client);
@@ -113,7 +113,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
 Bytes Engine::FloorOf(const CgroupState& domain, bool* hope) const {
   Bytes floor = domain.pressing - domain.lazily_freed.at_most;
   for (const ClientId id : domain.clients) {
-    const ClientState& client = ledger_.clients().at(id);
+    const ClientState& client = ledger_.At(id);
     if (!client.report) continue;
     const Capabilities& can = client.info.capabilities;
     // No heap knows of what died since its last collection.

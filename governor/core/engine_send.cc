@@ -30,7 +30,7 @@ bool Engine::MayAct(const CgroupState& domain, const ClientState& client) const 
 // Eager release for as long as the need lasts: what the clients free from now on leaves the cgroup at once.
 void Engine::SendSettings(CgroupState& domain) {
   for (const ClientId id : domain.clients) {
-    ClientState& client = ledger_.clients().at(id);
+    ClientState& client = ledger_.At(id);
     const Rule& rule = RuleOf(client);
     if (!client.info.capabilities.set_release_mode || !client.report) continue;
     if (client.info.startup_release_mode == ReleaseMode::kEager) continue;

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/node_hash_map.h"
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
 #include "governor/core/policy.h"
@@ -120,8 +121,15 @@ class Ledger {
   // When the next request closes, or is no longer counted on.
   std::optional<Instant> NextDeadline(Instant now) const;
 
-  std::map<ClientId, ClientState>& clients() { return clients_; }
-  const std::map<ClientId, ClientState>& clients() const { return clients_; }
+  // Null: not attached.
+  ClientState* Find(ClientId client) {
+    const auto it = clients_.find(client);
+    return it == clients_.end() ? nullptr : &it->second;
+  }
+  // Of one that is attached.
+  ClientState& At(ClientId client) { return clients_.find(client)->second; }
+  const ClientState& At(ClientId client) const { return clients_.find(client)->second; }
+  std::size_t size() const { return clients_.size(); }
   const std::map<DirectiveId, InFlight>& in_flight() const { return in_flight_; }
   // Collections that run, as far as is known.
   int collecting(Instant now) const;
@@ -133,7 +141,8 @@ class Ledger {
   Closed Settle(Instant now, const InFlight& request, std::optional<Reading> reading);
   void CreditOnce(const InFlight& request, Bytes returned, Bytes usage);
 
-  std::map<ClientId, ClientState> clients_;
+  // For look-ups only: its order differs from run to run.
+  absl::node_hash_map<ClientId, ClientState> clients_;
   std::map<DirectiveId, InFlight> in_flight_;
   // Clients that left while they were to be left alone. Whoever attaches next from that cgroup inherits, so
   // that a reconnect forgets neither a cooldown nor a failure.

@@ -27,7 +27,7 @@ class LedgerTest : public ::testing::Test {
   void Attach(ClientId client, CgroupId cgroup = kCgroup) {
     ledger_.Apply(now_, ClientAttached{.client = client, .cgroup = cgroup});
   }
-  ClientState& client(ClientId id = kOne) { return ledger_.clients().at(id); }
+  ClientState& client(ClientId id = kOne) { return ledger_.At(id); }
   Learned& learned(ClientId id = kOne) { return client(id).learned; }
 
   DirectiveId Ask(Bytes expected, Bytes estimated, ClientId id = kOne, Action action = Release{}) {
@@ -315,7 +315,7 @@ TEST_F(LedgerTest, NumbersThatNoProcessCanMeanAreCut) {
 TEST_F(LedgerTest, EventsOfUnknownClientsAreIgnored) {
   ledger_.Apply(now_, ClientReport{.client = kTwo});
   ledger_.Apply(now_, ClientDetached{kTwo});
-  EXPECT_EQ(ledger_.clients().size(), 1U);
+  EXPECT_EQ(ledger_.size(), 1U);
 }
 
 }  // namespace
