@@ -9,8 +9,9 @@ namespace {
 // The smallest heap that a runtime collects (Go: 4 MiB), so that an empty one gets some room too.
 constexpr Bytes kSmallestHeap = 4 * kMiB;
 constexpr double kRisePerSecond = 0.1;
-// Smaller changes are not worth a message.
-constexpr double kWorthTelling = 0.05;
+// Smaller changes are not worth a message; a limit that is too low for a while costs little.
+constexpr double kWorthLowering = 0.05;
+constexpr double kWorthRaising = 0.25;
 
 double Weight(const Heap& heap) { return std::sqrt(static_cast<double>(std::max(heap.live, kSmallestHeap))); }
 
@@ -52,9 +53,10 @@ std::optional<Bytes> SoftLimit::Next(Instant now, Bytes target, Bytes floor) con
   const double seconds = std::chrono::duration<double>(now - told_at_).count();
   const double highest = static_cast<double>(told_) * (1 + kRisePerSecond * seconds);
   const Bytes next = std::max(std::min(target, static_cast<Bytes>(highest)), floor);
-  const double change = std::abs(static_cast<double>(next - told_)) / static_cast<double>(told_);
+  const double change = static_cast<double>(next - told_) / static_cast<double>(told_);
   const bool renew = ends_at_ - now <= (ends_at_ - told_at_) / 2;
-  if (change < kWorthTelling && !renew) return std::nullopt;
+  const bool worth_it = change <= -kWorthLowering || change >= kWorthRaising;
+  if (!worth_it && !renew) return std::nullopt;
   return next;
 }
 

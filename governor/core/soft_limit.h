@@ -31,8 +31,8 @@ std::vector<Bytes> SplitSoftLimits(Bytes room, std::span<const Heap> heaps);
 class SoftLimit {
  public:
   // `target` is its share now. Absent: what it has been told still holds and is near enough. A limit goes
-  // down at once, and up by a tenth each second, so that heaps that shrank do not all grow back together; but
-  // never below `floor`.
+  // down at once, and up by a tenth each second, told in steps of a quarter, so that heaps that shrank do not
+  // all grow back together; but never below `floor`.
   std::optional<Bytes> Next(Instant now, Bytes target, Bytes floor) const;
   void Told(Instant now, Bytes bytes, Duration ttl);
 

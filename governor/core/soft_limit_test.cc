@@ -52,10 +52,9 @@ TEST(SoftLimit, ItGoesDownAtOnceAndUpByATenthASecond) {
   SoftLimit limit;
   limit.Told(At(seconds(0)), 400 * kMiB, seconds(30));
   EXPECT_EQ(limit.Next(At(milliseconds(1)), 200 * kMiB, 0), 200 * kMiB);
-  EXPECT_EQ(limit.Next(At(milliseconds(100)), 900 * kMiB, 0), std::nullopt)
-      << "one hundredth is not worth telling";
-  EXPECT_EQ(limit.Next(At(seconds(1)), 900 * kMiB, 0), 440 * kMiB);
-  EXPECT_EQ(limit.Next(At(seconds(5)), 450 * kMiB, 0), 450 * kMiB);
+  EXPECT_EQ(limit.Next(At(seconds(2)), 900 * kMiB, 0), std::nullopt) << "a fifth is not worth telling";
+  EXPECT_EQ(limit.Next(At(seconds(3)), 900 * kMiB, 0), 520 * kMiB);
+  EXPECT_EQ(limit.Next(At(seconds(5)), 510 * kMiB, 0), 510 * kMiB);
 }
 
 TEST(SoftLimit, AHeapThatGrowsFasterGetsItsFloor) {

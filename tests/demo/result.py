@@ -101,7 +101,8 @@ def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | 
         result.asked_at = asked[0]["s"]
         _measure_given_back(result, (filled_at or timeline.time_s[-1]) - zero, asked)
     crossed = next((at for at in timeline.crossings("total", scene.wire) if at >= zero), None)
-    if crossed is None:
+    # Where the forecast asked before the wire was reached, a crossing much later belongs to another need.
+    if crossed is None or (asked and crossed > asked[0]["t"] + ROUND):
         return
     result.crossed_at = crossed - zero
     if asked:

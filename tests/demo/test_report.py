@@ -124,6 +124,14 @@ def test_measuring_takes_times_and_bytes_from_the_cgroups():
     assert result.back_at == pytest.approx(1.5) and result.returned_at == pytest.approx(1.5)
 
 
+def test_a_crossing_long_after_the_first_request_is_none_that_it_answered():
+    times = [10.0, 11.0, 11.1, 17.0]
+    usage = {name: [250 * MIB] * 4 for name in TENANTS} | {"total": [1000 * MIB, 1040 * MIB, 600 * MIB, 1100 * MIB]}
+    result = Result(True, Scene(), events=[{"event": "asked", "action": "release", "t": 11.05, "s": 1.05}])
+    measure(result, Timeline(times, usage, {}, []), zero=10.0, filled_at=17.0)
+    assert result.asked_at == 1.05 and result.crossed_at is None and result.reaction_ms is None
+
+
 def test_thinning_keeps_the_peak():
     result = killed()
     chosen = picture.thin_out(result, (-1.0, 4.0), points=2)
