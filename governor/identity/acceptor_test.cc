@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/cpp/temporary_directory.h"
+
 namespace memgov::identity {
 namespace {
 
@@ -47,13 +49,6 @@ UniqueFd ForeignListener(const std::string& path) {
 
 class AcceptorTest : public testing::Test {
  protected:
-  AcceptorTest() {
-    directory_ = testing::TempDir() + "memgov-acceptor-XXXXXX";
-    if (::mkdtemp(directory_.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
-    path_ = directory_ + "/memgov.sock";
-  }
-  ~AcceptorTest() override { std::filesystem::remove_all(directory_); }
-
   absl::StatusOr<std::unique_ptr<Acceptor>> Listen(const std::string& path) {
     return Acceptor::Listen(io_, {.socket_path = path, .retry_after = std::chrono::milliseconds(1)},
                             [this](AcceptedConnection c) { accepted_.push_back(std::move(c)); });
@@ -81,8 +76,8 @@ class AcceptorTest : public testing::Test {
   }
 
   boost::asio::io_context io_;
-  std::string directory_;
-  std::string path_;
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_.path() + "/memgov.sock";
   std::vector<AcceptedConnection> accepted_;
 };
 
@@ -110,19 +105,19 @@ TEST_F(AcceptorTest, TakesMoreThanOneBatchAtOnce) {
 
 TEST_F(AcceptorTest, TheSocketIsForEverybodyAndItsDirectoryToo) {
   const mode_t before = ::umask(0077);
-  const auto acceptor = Listen(directory_ + "/run/memgov/memgov.sock");
+  const auto acceptor = Listen(directory_.path() + "/run/memgov/memgov.sock");
   ::umask(before);
   ASSERT_TRUE(acceptor.ok()) << acceptor.status();
   struct stat file {};
-  ASSERT_EQ(::stat((directory_ + "/run/memgov").c_str(), &file), 0);
+  ASSERT_EQ(::stat((directory_.path() + "/run/memgov").c_str(), &file), 0);
   EXPECT_EQ(file.st_mode & 07777, 0755u);
-  ASSERT_EQ(::stat((directory_ + "/run/memgov/memgov.sock").c_str(), &file), 0);
+  ASSERT_EQ(::stat((directory_.path() + "/run/memgov/memgov.sock").c_str(), &file), 0);
   EXPECT_EQ(file.st_mode & 07777, 0666u);
 }
 
 TEST_F(AcceptorTest, LeavesNothingBehind) {
   { ASSERT_TRUE(Listen(path_).ok()); }
-  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+  EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
   EXPECT_TRUE(Listen(path_).ok()) << "and may come again";
 }
 
@@ -180,7 +175,7 @@ TEST_F(AcceptorTest, DoesNotRemoveTheSocketOfASuccessor) {
 TEST_F(AcceptorTest, RefusesPathsThatCannotBeSockets) {
   EXPECT_THAT(std::string(Listen("relative.sock").status().message()), HasSubstr("must be absolute"));
   EXPECT_THAT(std::string(Listen("").status().message()), HasSubstr("must be absolute"));
-  EXPECT_THAT(std::string(Listen(directory_ + "/" + std::string(108, 'x')).status().message()),
+  EXPECT_THAT(std::string(Listen(directory_.path() + "/" + std::string(108, 'x')).status().message()),
               HasSubstr("at most 107"));
   std::ofstream(path_) << "a file";
   EXPECT_THAT(std::string(Listen(path_ + "/memgov.sock").status().message()), HasSubstr("create " + path_));

@@ -25,6 +25,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "governor/identity/test_fixtures.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::identity {
 namespace {
@@ -106,13 +107,10 @@ class ConnectedChild {
  public:
   // `then` runs in the child once it has connected, with its end; the child exits when it returns.
   explicit ConnectedChild(const std::function<void(int)>& then) {
-    const std::string directory = testing::TempDir() + "memgov-attestor-XXXXXX";
-    std::string name = directory;
-    if (::mkdtemp(name.data()) == nullptr) ADD_FAILURE() << "mkdtemp " << directory;
+    const TemporaryDirectory directory;
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    absl::StrAppend(&name, "/socket");
-    name.copy(address.sun_path, sizeof address.sun_path - 1);
+    absl::StrCat(directory.path(), "/socket").copy(address.sun_path, sizeof address.sun_path - 1);
     const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const auto* generic = reinterpret_cast<const sockaddr*>(&address);
     EXPECT_EQ(::bind(listener.get(), generic, sizeof address), 0);
@@ -125,8 +123,6 @@ class ConnectedChild {
       ::_exit(0);
     }
     socket_.Reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    ::unlink(name.c_str());
-    ::rmdir(name.substr(0, name.rfind('/')).c_str());
   }
   ~ConnectedChild() {
     if (!reaped_) ::kill(pid_, SIGKILL);

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::identity {
 namespace {
@@ -20,19 +21,15 @@ namespace fs = std::filesystem;
 // A directory that looks like a cgroup tree.
 class NamespaceRoot : public testing::Test {
  protected:
-  NamespaceRoot() {
-    mount_ = testing::TempDir() + "memgov-namespace-XXXXXX";
-    if (::mkdtemp(mount_.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
-    Make("", "1\n2\n");
-  }
-  ~NamespaceRoot() override { fs::remove_all(mount_); }
+  NamespaceRoot() { Make("", "1\n2\n"); }
 
   void Make(const std::string& path, const std::string& procs = "") {
     fs::create_directories(mount_ + path);
     std::ofstream(mount_ + path + "/cgroup.procs") << procs;
   }
 
-  std::string mount_;
+  const TemporaryDirectory directory_;
+  const std::string mount_ = directory_.path();
 };
 
 TEST_F(NamespaceRoot, IsTheTopInTheHostsNamespace) {

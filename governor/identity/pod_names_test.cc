@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::identity {
 namespace {
@@ -22,14 +23,11 @@ const PodName kNginx{.pod_namespace = "shop", .pod = "web-7d4b9.a", .container =
 class PodNamesTest : public testing::Test {
  protected:
   PodNamesTest() {
-    root_ = testing::TempDir() + "memgov-pods-XXXXXX";
-    if (::mkdtemp(root_.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
-    options_ = {.containerd_bundles = root_ + "/bundles",
-                .pod_logs = root_ + "/pods",
-                .container_logs = root_ + "/containers"};
+    options_ = {.containerd_bundles = root_.path() + "/bundles",
+                .pod_logs = root_.path() + "/pods",
+                .container_logs = root_.path() + "/containers"};
     name_ = ParseContainerName(absl::StrCat("/kubepods/burstable/pod", kUid, "/", kId));
   }
-  ~PodNamesTest() override { fs::remove_all(root_); }
 
   void MakeBundle(const std::string& json, const std::string& id = kId) {
     fs::create_directories(options_.containerd_bundles + "/" + id);
@@ -46,7 +44,7 @@ class PodNamesTest : public testing::Test {
   // The first look.
   PodName Find() const { return PodNames(options_).Find(name_, core::Instant{}); }
 
-  std::string root_;
+  const TemporaryDirectory root_;
   PodNamesOptions options_;
   ContainerName name_;
 };
@@ -218,13 +216,14 @@ TEST_F(PodNamesTest, FollowsNoLinksOutOfTheBundles) {
 }
 
 TEST_F(PodNamesTest, FollowsNoLinksOutOfTheLogs) {
-  fs::create_directories(root_ + "/elsewhere/nginx");
+  fs::create_directories(root_.path() + "/elsewhere/nginx");
   fs::create_directories(options_.pod_logs);
-  fs::create_directory_symlink(root_ + "/elsewhere", options_.pod_logs + "/shop_web_" + kUid);
+  fs::create_directory_symlink(root_.path() + "/elsewhere", options_.pod_logs + "/shop_web_" + kUid);
   EXPECT_EQ(Find().container, "");
   fs::remove(options_.pod_logs + "/shop_web_" + kUid);
   MakePodLogs("shop_web_" + kUid, "");
-  fs::create_directory_symlink(root_ + "/elsewhere", options_.pod_logs + "/shop_web_" + kUid + "/link");
+  fs::create_directory_symlink(root_.path() + "/elsewhere",
+                               options_.pod_logs + "/shop_web_" + kUid + "/link");
   std::ofstream(options_.pod_logs + "/shop_web_" + kUid + "/file");
   EXPECT_EQ(Find(), (PodName{.pod_namespace = "shop", .pod = "web", .container = ""}));
 }

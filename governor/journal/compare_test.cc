@@ -4,13 +4,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
-
-#include <filesystem>
 
 #include "governor/journal/answers.h"
 #include "governor/journal/recorder.h"
 #include "governor/journal/test_story.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::journal {
 namespace {
@@ -29,15 +27,9 @@ core::Policy EnforcingFrom(double wake) {
 
 class CompareTest : public ::testing::Test {
  protected:
-  CompareTest() {
-    char name[] = "/tmp/memgov-compare-XXXXXX";
-    directory_ = ::mkdtemp(name);
-  }
-  ~CompareTest() override { std::filesystem::remove_all(directory_); }
-
   // One container of 1000 MiB that grows by 1 % each second from 50 to 99 %, with a client that can give.
   void RecordGrowth(const core::Policy& policy) const {
-    Recorder recorder({.directory = directory_});
+    Recorder recorder({.directory = directory_.path()});
     core::Engine engine(policy);
     recorder.SetPolicy(policy);
     core::Instant now{std::chrono::hours(1)};
@@ -63,12 +55,12 @@ class CompareTest : public ::testing::Test {
     }
   }
 
-  std::string directory_;
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(CompareTest, ThePolicyThatWasInForceComesToTheSame) {
   RecordGrowth(EnforcingFrom(85));
-  const auto same = Compare(directory_, EnforcingFrom(85));
+  const auto same = Compare(directory_.path(), EnforcingFrom(85));
   ASSERT_TRUE(same.ok()) << same.status();
   EXPECT_EQ(same->ticks, 50u);
   EXPECT_GT(same->recorded.total.requests, 0u);
@@ -79,7 +71,7 @@ TEST_F(CompareTest, ThePolicyThatWasInForceComesToTheSame) {
 
 TEST_F(CompareTest, AnEarlierWakeAsksEarlierAndMoreOfTheSame) {
   RecordGrowth(EnforcingFrom(90));
-  const auto earlier = Compare(directory_, EnforcingFrom(70));
+  const auto earlier = Compare(directory_.path(), EnforcingFrom(70));
   ASSERT_TRUE(earlier.ok()) << earlier.status();
   const Asked& recorded = earlier->recorded.containers.at("/a");
   const Asked& replayed = earlier->replayed.containers.at("/a");
@@ -95,7 +87,7 @@ TEST_F(CompareTest, AnEarlierWakeAsksEarlierAndMoreOfTheSame) {
 
 TEST_F(CompareTest, APolicyThatObservesWouldAsk) {
   RecordGrowth(EnforcingFrom(85));
-  const auto observing = Compare(directory_, {});
+  const auto observing = Compare(directory_.path(), {});
   ASSERT_TRUE(observing.ok()) << observing.status();
   EXPECT_EQ(observing->replayed.total.requests, 0u);
   EXPECT_GT(observing->replayed.total.would_requests, 0u);
@@ -103,12 +95,12 @@ TEST_F(CompareTest, APolicyThatObservesWouldAsk) {
 
 TEST_F(CompareTest, AStoryOfAllKindsGoesThroughAnyPolicy) {
   {
-    Recorder recorder({.directory = directory_});
+    Recorder recorder({.directory = directory_.path()});
     Story story(1, &recorder);
     for (int i = 0; i < 1000; ++i) story.Step();
   }
   for (const double wake : {60.0, 85.0, 99.0}) {
-    const auto comparison = Compare(directory_, EnforcingFrom(wake));
+    const auto comparison = Compare(directory_.path(), EnforcingFrom(wake));
     ASSERT_TRUE(comparison.ok()) << comparison.status();
     EXPECT_EQ(comparison->ticks, 1000u);
     EXPECT_GT(comparison->recorded.total.requests, 0u);

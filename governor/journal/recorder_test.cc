@@ -4,7 +4,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 #include <fstream>
@@ -13,6 +12,7 @@
 #include "governor/journal/reader.h"
 #include "governor/journal/replay.h"
 #include "governor/journal/test_story.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::journal {
 namespace {
@@ -25,13 +25,6 @@ constexpr int kManySteps = 2000;
 
 class RecorderTest : public ::testing::Test {
  protected:
-  RecorderTest() {
-    char name[] = "/tmp/memgov-journal-XXXXXX";
-    parent_ = ::mkdtemp(name);
-    directory_ = parent_ + "/journal";
-  }
-  ~RecorderTest() override { std::filesystem::remove_all(parent_); }
-
   RecorderOptions Options() const {
     return {.directory = directory_, .buffer_bytes = 64 << 20, .memgov_version = "test"};
   }
@@ -57,8 +50,8 @@ class RecorderTest : public ::testing::Test {
     return absl::DeadlineExceededError("no news");
   }
 
-  std::string parent_;
-  std::string directory_;
+  const TemporaryDirectory parent_;
+  const std::string directory_ = parent_.path() + "/journal";
 };
 
 TEST_F(RecorderTest, AStoryIsReplayedIdentically) {

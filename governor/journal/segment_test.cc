@@ -4,14 +4,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <filesystem>
 #include <fstream>
 #include <random>
 
 #include "governor/journal/reader.h"
 #include "governor/journal/replay.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::journal {
 namespace {
@@ -22,14 +21,8 @@ using ::testing::IsEmpty;
 
 class SegmentTest : public ::testing::Test {
  protected:
-  SegmentTest() {
-    char name[] = "/tmp/memgov-segment-XXXXXX";
-    directory_ = ::mkdtemp(name);
-  }
-  ~SegmentTest() override { std::filesystem::remove_all(directory_); }
-
   std::string Write(const std::string& bytes, std::uint64_t sequence = 1) const {
-    const std::string path = directory_ + "/" + SegmentName(sequence);
+    const std::string path = directory_.path() + "/" + SegmentName(sequence);
     std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
     return path;
   }
@@ -65,7 +58,7 @@ class SegmentTest : public ::testing::Test {
     return {payloads, reader->damage()};
   }
 
-  std::string directory_;
+  const TemporaryDirectory directory_;
 };
 
 TEST_F(SegmentTest, NamesSortLikeNumbers) {
@@ -121,7 +114,7 @@ TEST_F(SegmentTest, WhatIsNoSegmentIsSaidToBeNone) {
   EXPECT_THAT(Read(Write("memgovJ\x01")).second, HasSubstr("cut off in its header"));
   EXPECT_THAT(Read(Write("memgovJ\x02 who knows")).second,
               HasSubstr("in format 2; this memgov reads format 1"));
-  EXPECT_THAT(Read(directory_ + "/none").second, HasSubstr("No such file"));
+  EXPECT_THAT(Read(directory_.path() + "/none").second, HasSubstr("No such file"));
 }
 
 TEST_F(SegmentTest, ADamagedSegmentDoesNotHideTheNext) {
@@ -129,7 +122,7 @@ TEST_F(SegmentTest, ADamagedSegmentDoesNotHideTheNext) {
   Write(first.substr(0, first.size() - 3), 1);
   Write("garbage", 2);
   Write(Run(8, 3), 3);
-  const auto result = Replay(directory_);
+  const auto result = Replay(directory_.path());
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->runs, 2u);
   EXPECT_EQ(result->ticks, 19u);
@@ -138,8 +131,8 @@ TEST_F(SegmentTest, ADamagedSegmentDoesNotHideTheNext) {
 }
 
 TEST_F(SegmentTest, AnEmptyDirectoryIsNoJournal) {
-  EXPECT_THAT(std::string(Replay(directory_).status().message()), HasSubstr("no journal-*.mgj in it"));
-  EXPECT_THAT(std::string(Replay(directory_ + "/none").status().message()), HasSubstr("No such file"));
+  EXPECT_THAT(std::string(Replay(directory_.path()).status().message()), HasSubstr("no journal-*.mgj in it"));
+  EXPECT_THAT(std::string(Replay(directory_.path() + "/none").status().message()), HasSubstr("No such file"));
 }
 
 // Whatever happens to the bytes: what is before the damage is read, the other segment too, nothing crashes.
@@ -156,7 +149,7 @@ TEST_F(SegmentTest, RandomDamage) {
       bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
     }
     Write(bytes, 1);
-    const auto result = Replay(directory_);
+    const auto result = Replay(directory_.path());
     ASSERT_TRUE(result.ok()) << result.status();
     EXPECT_GE(result->ticks, 10u);
     EXPECT_LE(result->ticks, 20u);

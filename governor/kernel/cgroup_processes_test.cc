@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "governor/kernel/test_cgroups.h"
 #include "gtest/gtest.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::kernel {
 namespace {
@@ -112,16 +113,14 @@ TEST_F(ProcessesWithinTest, AProcessIsPinnedOnlyWhereItIs) {
 
 TEST(AnonymousMemoryTest, OursIsAboveZeroAndBrokenTextIsRefused) {
   EXPECT_GT(GuessAnonymousMemory(::getpid()).value_or(0), 0);
-  std::string directory = (std::filesystem::temp_directory_path() / "memgov-statm-XXXXXX").string();
-  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
-  const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const TemporaryDirectory directory;
+  const UniqueFd fd(::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   for (const char* text : {"", "1", "1 2 3", "1 2 x 4", "-1 2 3 4", "99999999999999999999 2 3 4"}) {
-    WriteFile(directory + "/statm", text);
+    WriteFile(directory.path() + "/statm", text);
     EXPECT_TRUE(absl::IsDataLoss(ReadAnonymousMemory(fd.get()).status())) << text;
   }
-  WriteFile(directory + "/statm", "900 300 100 1 0 5 0\n");
+  WriteFile(directory.path() + "/statm", "900 300 100 1 0 5 0\n");
   EXPECT_EQ(*ReadAnonymousMemory(fd.get()), 200 * ::sysconf(_SC_PAGESIZE));
-  std::filesystem::remove_all(directory);
 }
 
 TEST(RealProcessesTest, AProcessIsFoundInItsRealCgroup) {

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "governor/kernel/test_cgroups.h"
 #include "gtest/gtest.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::kernel {
 namespace {
@@ -159,15 +160,8 @@ TEST(SmapsParserTest, WhateverTheTextItEndsInAnAnswer) {
 
 class LazyFilesTest : public testing::Test {
  protected:
-  void SetUp() override {
-    directory_ = (std::filesystem::temp_directory_path() / "memgov-smaps-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(directory_.data()), nullptr);
-    process_.reset(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-
-  std::string directory_;
-  UniqueFd process_;
+  const TemporaryDirectory directory_;
+  const UniqueFd process_{::open(directory_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
 };
 
 TEST_F(LazyFilesTest, AProcessThatIsGoneIsNotFound) {
@@ -177,9 +171,9 @@ TEST_F(LazyFilesTest, AProcessThatIsGoneIsNotFound) {
 
 TEST_F(LazyFilesTest, ReadsWhatTheFilesSay) {
   WriteFile(
-      directory_ + "/smaps_rollup",
+      directory_.path() + "/smaps_rollup",
       "55d0-7ffe ---p 00000000 00:00 0       [rollup]\nAnonymous: 64 kB\nLazyFree: 16 kB\nLocked: 0 kB\n");
-  WriteFile(directory_ + "/smaps", Mapping("1000-2000", "", 64, 16));
+  WriteFile(directory_.path() + "/smaps", Mapping("1000-2000", "", 64, 16));
   EXPECT_EQ(*ReadLazyTotal(process_.get()), 16 * kKiB);
   EXPECT_EQ(ReadLazyMap(process_.get(), 10)->ranges.size(), 1U);
 }
@@ -187,7 +181,7 @@ TEST_F(LazyFilesTest, ReadsWhatTheFilesSay) {
 TEST_F(LazyFilesTest, ReadingCanBeGivenUpBetweenTwoReads) {
   std::string text;
   for (int i = 1; i < 1000; ++i) text += Mapping("1000-2000", "", 64, 16);
-  WriteFile(directory_ + "/smaps", text);
+  WriteFile(directory_.path() + "/smaps", text);
   int asked = 0;
   const auto map = ReadLazyMap(process_.get(), 10, [&] { return ++asked < 3; });
   EXPECT_TRUE(absl::IsCancelled(map.status()));

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -77,15 +76,8 @@ std::string StatText(MemoryVersion version) {
 // -----------------------------------------------------------------------------------------------------
 
 FakeHierarchy::FakeHierarchy(MemoryVersion version) {
-  std::string name = (std::filesystem::temp_directory_path() / "memgov-kernel-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) ADD_FAILURE() << name << ": " << std::strerror(errno);
   layout_.memory_version = version;
-  layout_.memory_mount = name;
-}
-
-FakeHierarchy::~FakeHierarchy() {
-  std::error_code ignored;
-  std::filesystem::remove_all(layout_.memory_mount, ignored);
+  layout_.memory_mount = directory_.path();
 }
 
 void FakeHierarchy::Add(const std::string& path, core::Bytes usage) {

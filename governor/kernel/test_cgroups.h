@@ -12,6 +12,7 @@
 #include "governor/core/units.h"
 #include "governor/kernel/mounts.h"
 #include "governor/kernel/unique_fd.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::kernel {
 
@@ -27,9 +28,6 @@ std::string StatText(MemoryVersion version);
 class FakeHierarchy {
  public:
   explicit FakeHierarchy(MemoryVersion version);
-  ~FakeHierarchy();
-  FakeHierarchy(const FakeHierarchy&) = delete;
-  FakeHierarchy& operator=(const FakeHierarchy&) = delete;
 
   const CgroupLayout& layout() const { return layout_; }
   std::string Directory(const std::string& path) const { return layout_.memory_mount + path; }
@@ -42,6 +40,7 @@ class FakeHierarchy {
   void SetOomKills(const std::string& path, int kills);
 
  private:
+  const TemporaryDirectory directory_;
   CgroupLayout layout_;
 };
 

@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::policy {
 namespace {
@@ -30,14 +31,7 @@ std::string Rules(const std::string& name) {
 
 class WatcherTest : public ::testing::Test {
  protected:
-  WatcherTest() {
-    std::string made = ::testing::TempDir() + "memgov-watch-XXXXXX";
-    if (::mkdtemp(made.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
-    root_ = made;
-  }
-  ~WatcherTest() override { fs::remove_all(root_); }
-
-  std::string Path(const std::string& name) const { return root_ + "/" + name; }
+  std::string Path(const std::string& name) const { return root_.path() + "/" + name; }
   void Write(const std::string& name, const std::string& text) const {
     fs::create_directories(fs::path(Path(name)).parent_path());
     std::ofstream(Path(name), std::ios::binary) << text;
@@ -62,7 +56,7 @@ class WatcherTest : public ::testing::Test {
     return (*news)->rules.empty() ? "no rules" : (*news)->rules.front().name;
   }
 
-  std::string root_;
+  const TemporaryDirectory root_;
   std::optional<Watcher> watcher_;
   core::Instant now_{seconds(100)};
 };
