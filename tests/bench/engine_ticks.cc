@@ -4,8 +4,6 @@
 // A tick is dear when everything happens in it: each domain is read with its stat, each client has reported.
 // A hundredth of the domains is in need, with nothing left to ask for, so that the asking half runs too.
 
-#include <time.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -17,6 +15,7 @@
 #include "governor/core/engine.h"
 #include "governor/sim/memgov_arm.h"
 #include "governor/sim/run.h"
+#include "tests/bench/thread_clock.h"
 
 namespace {
 
@@ -36,22 +35,12 @@ void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 namespace memgov {
 namespace {
 
+using Clock = bench::ThreadClock;
 using core::Bytes;
 using core::CgroupId;
 using core::ClientId;
 using core::Instant;
 using core::kMiB;
-
-// CPU time: the engine and the simulator wait for nothing, and other work on the machine does not count.
-struct Clock {
-  using duration = std::chrono::nanoseconds;
-  using time_point = std::chrono::time_point<Clock, duration>;
-  static time_point now() {
-    timespec at{};
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
-    return time_point(std::chrono::seconds(at.tv_sec) + std::chrono::nanoseconds(at.tv_nsec));
-  }
-};
 
 constexpr int kClientsEach = 2;
 constexpr int kContainersOfSlice = 20;

@@ -76,7 +76,7 @@ class File:
     @property
     def is_test(self):
         name = PurePosixPath(self.path).stem
-        return name.endswith(("_test", "_bench")) or name == "testing"
+        return name.endswith("_test") or name == "testing"
 
 
 # --- reading C++ --------------------------------------------------------------------------------------------
