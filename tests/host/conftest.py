@@ -8,6 +8,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -29,6 +30,12 @@ DEADLINE = 90.0  # seconds; generous, because a loaded or emulated machine is sl
 def scaled(mib: float) -> int:
     """MiB at full size, as bytes here."""
     return int(mib * SCALE * MIB)
+
+
+def ctl(*arguments) -> subprocess.CompletedProcess:
+    """Runs memgovctl. A test looks at the exit code itself, since some are of refusals."""
+    return subprocess.run([str(BUILD / "governor/ctl/memgovctl"), *map(str, arguments)], capture_output=True, text=True,
+                          timeout=DEADLINE)
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,10 @@ import subprocess
 
 import pytest
 
-from .conftest import BUILD, DEADLINE, scaled
+from .conftest import DEADLINE, ctl, scaled
 from .policies import ENFORCE, OBSERVE
 
 from harness.processes import wait_until
-
-MEMGOVCTL = BUILD / "governor/ctl/memgovctl"
-
-
-def ctl(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([str(MEMGOVCTL), *map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE)
 
 
 def replay(journal: pathlib.Path, *arguments) -> dict:

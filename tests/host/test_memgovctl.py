@@ -1,9 +1,8 @@
 """memgovctl as an operator types it: what it prints, and what it says of bad input."""
 
 import json
-import subprocess
 
-from .conftest import BUILD, DEADLINE
+from .conftest import ctl
 
 POLICY = """\
 apiVersion: memgov/v1
@@ -16,11 +15,6 @@ rules:
     relax: {usage: 98%}
     brake: {enabled: false}
 """
-
-
-def ctl(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([str(BUILD / "governor/ctl/memgovctl"), *map(str, arguments)], capture_output=True, text=True,
-                          timeout=DEADLINE)
 
 
 def test_simulate_puts_each_rule_beside_the_defaults(tmp_path):
