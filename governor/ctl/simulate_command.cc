@@ -1,18 +1,25 @@
-// memgovctl simulate: the rules of a policy in many simulated nodes, before they govern a real one.
+// memgovctl simulate: the rules of a policy in many simulated nodes, or a whole policy in a node as it was
+// recorded, before they govern a real one.
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <iostream>
+#include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "governor/core/json.h"
 #include "governor/ctl/command.h"
+#include "governor/journal/known_world.h"
+#include "governor/journal/reader.h"
 #include "governor/policy/loader.h"
 #include "governor/sim/campaign.h"
+#include "governor/sim/recorded_world.h"
 
 namespace memgov::ctl {
 namespace {
@@ -28,15 +35,20 @@ have other names), and under an oracle that knows what will be needed.
   missed   kills beyond the oracle's, world by world: what asking could have averted, had it been known
   work     done by all programs, of what they do under the oracle; kills, brakes, stalls and collections cost work
 
+With --journal the world is the node that a journal recorded (memgovd --journal): its cgroups with their limits, one
+program in each that has none below it, what the programs needed and how much they kept free. --policy is tried as it
+stands then, with its matches and modes, and each kill is listed. Page cache is left out.
+
 Equal worlds and rules give equal figures, on every machine. An invariant that is broken is a bug of memgov: it is
 printed, with its world.
 
-Exit codes: 0 simulated, 1 an invariant was broken, 2 bad flags or a bad policy.
+Exit codes: 0 simulated, 1 an invariant was broken, 2 bad flags, a bad policy or nothing recorded.
 
 Examples:
   memgovctl simulate
   memgovctl simulate --policy policy.yaml --worlds 1:1000
   memgovctl simulate --policy policy.yaml --json
+  memgovctl simulate --policy policy.yaml --journal /var/lib/memgov/journal
 )";
 
 constexpr std::uint64_t kMostWorlds = 100'000;
@@ -44,7 +56,18 @@ constexpr std::uint64_t kMostWorlds = 100'000;
 struct Flags {
   std::string policy;
   std::string worlds = "1:200";
+  std::string journal;
   bool json = false;
+};
+
+struct Kill {
+  std::string victim;
+  double seconds = 0;
+};
+
+struct Recording {
+  sim::Scenario world;
+  core::Instant begins;
 };
 
 struct Row {
@@ -54,6 +77,7 @@ struct Row {
   double work_percent = 0;
   int requests = 0;
   int collections = 0;
+  std::vector<Kill> killed;  // with --journal
 };
 
 Row RowOf(std::string name, const sim::CampaignResult& result, sim::Arm arm) {
@@ -74,7 +98,7 @@ core::Policy Everywhere(core::Rule rule, const core::NodePolicy& node) {
   return {.rules = {std::move(rule)}, .node = node};
 }
 
-void Print(const std::vector<Row>& rows, std::uint64_t worlds) {
+void Print(const std::vector<Row>& rows, const std::string& what) {
   std::cout << Bold(fmt::format("{:<24} {:>7} {:>9} {:>8} {:>9} {:>12}", "", "kills", "missed", "work",
                                 "requests", "collections"))
             << "\n";
@@ -82,32 +106,156 @@ void Print(const std::vector<Row>& rows, std::uint64_t worlds) {
     std::cout << fmt::format("{:<24} {:>7} {:>7.1f} % {:>6.1f} % {:>9} {:>12}\n", row.name, row.kills,
                              row.missed_percent, row.work_percent, row.requests, row.collections);
   }
-  std::cout << fmt::format("{} worlds; missed: of those without a governor\n", worlds);
+  std::cout << what << "; missed: of those without a governor\n";
+  for (const Row& row : rows) {
+    for (const Kill& kill : row.killed) {
+      std::cout << fmt::format("{}: {} is killed after {:.2f} s\n", row.name, kill.victim, kill.seconds);
+    }
+  }
 }
 
-void PrintJson(const std::vector<Row>& rows, std::uint64_t worlds, const std::vector<std::string>& broken) {
-  std::string list;
-  for (const Row& row : rows) {
-    list += fmt::format(
-        "{}{{\"name\": \"{}\", \"kills\": {}, \"missed_percent\": {:.3f}, \"work_of_oracle_percent\": "
-        "{:.3f}, "
-        "\"requests\": {}, \"collections\": {}}}",
-        list.empty() ? "" : ", ", row.name, row.kills, row.missed_percent, row.work_percent, row.requests,
-        row.collections);
+std::string JsonOf(const Row& row, bool with_kills) {
+  std::string json = fmt::format(
+      "{{\"name\": {}, \"kills\": {}, \"missed_percent\": {:.3f}, \"work_of_oracle_percent\": {:.3f}, "
+      "\"requests\": {}, \"collections\": {}",
+      core::JsonString(row.name), row.kills, row.missed_percent, row.work_percent, row.requests,
+      row.collections);
+  if (with_kills) {
+    std::string list;
+    for (const Kill& kill : row.killed) {
+      list += fmt::format("{}{{\"victim\": {}, \"s\": {:.3f}}}", list.empty() ? "" : ", ",
+                          core::JsonString(kill.victim), kill.seconds);
+    }
+    json += ", \"killed\": [" + list + "]";
   }
-  std::cout << fmt::format("{{\"worlds\": {}, \"invariants_broken\": {}, \"arms\": [{}]}}\n", worlds,
-                           broken.size(), list);
+  return json + "}";
 }
+
+void PrintJson(const std::vector<Row>& rows, std::uint64_t worlds, std::size_t broken,
+               const std::optional<Recording>& recording) {
+  std::string list;
+  for (const Row& row : rows) list += (list.empty() ? "" : ", ") + JsonOf(row, recording.has_value());
+  const std::string begins =
+      recording ? fmt::format("\"begins_s\": {:.6f}, ", sim::SecondsOf(recording->begins.time_since_epoch()))
+                : "";
+  std::cout << fmt::format("{{{}\"worlds\": {}, \"invariants_broken\": {}, \"arms\": [{}]}}\n", begins,
+                           worlds, broken, list);
+}
+
+// Of the last run of the daemon that was recorded. Absent: stderr says why.
+std::optional<Recording> ReadJournal(const std::string& path) {
+  auto reader = journal::Reader::Open(path);
+  if (!reader.ok()) {
+    Fail(std::string(reader.status().message()));
+    return std::nullopt;
+  }
+  sim::RecordedWorld world;
+  core::Instant begins;
+  while (const auto entry = reader->Next()) {
+    const journal::Record& record = entry->record;
+    if (const auto* tick = std::get_if<journal::Tick>(&record.what)) {
+      world.Take(record.now, tick->snapshot, tick->events);
+    } else if (const auto* keyframe = std::get_if<journal::Keyframe>(&record.what)) {
+      if (entry->link == journal::Link::kContinues) continue;
+      world = {};
+      begins = record.now;
+      world.Take(record.now, journal::SnapshotOf(*keyframe), journal::EventsOf(*keyframe));
+    }
+  }
+  for (const std::string& trouble : reader->troubles()) std::cerr << trouble << "\n";
+  auto scenario = world.ToScenario();
+  if (!scenario) {
+    Fail(path + ": no program was recorded for any time");
+    return std::nullopt;
+  }
+  return Recording{.world = *std::move(scenario), .begins = begins};
+}
+
+bool ReadWorlds(const std::string& range, sim::CampaignOptions* options) {
+  const std::vector<std::string> ends = absl::StrSplit(range, ':');
+  if (ends.size() == 2 && absl::SimpleAtoi(ends[0], &options->first) &&
+      absl::SimpleAtoi(ends[1], &options->last) && options->first <= options->last &&
+      options->last - options->first < kMostWorlds) {
+    return true;
+  }
+  Fail(
+      fmt::format("--worlds: '{}' is not FIRST:LAST, such as 1:200 (at most {} worlds)", range, kMostWorlds));
+  return false;
+}
+
+// Runs the arms one after the other, and remembers what they came to.
+class Trial {
+ public:
+  Trial(sim::CampaignOptions options, bool lists_kills)
+      : options_(std::move(options)), lists_kills_(lists_kills), progress_(::isatty(STDERR_FILENO) == 1) {}
+
+  void Run(const std::optional<core::Policy>& policy, const std::string& name, bool with_bounds) {
+    if (progress_) std::cerr << fmt::format("simulating {} ...\n", name);
+    options_.run.policy = policy;
+    std::map<sim::Arm, std::vector<Kill>> kills;
+    if (lists_kills_) {
+      options_.on_world = [&kills](const sim::Scenario& world,
+                                   const std::map<sim::Arm, sim::RunResult>& results) {
+        for (const auto& [arm, result] : results) kills[arm] = KillsOf(world, result);
+      };
+    }
+    const sim::CampaignResult result = sim::RunCampaign(options_);
+    for (const auto& [seed, what] : result.broken) {
+      ++broken_;
+      std::cerr << fmt::format("{}, world {}: {}\n", name, seed, what);
+    }
+    worlds_ = result.worlds;
+    if (with_bounds) rows_.push_back(RowOf("nothing", result, sim::Arm::kNothing));
+    if (with_bounds) rows_.back().killed = kills[sim::Arm::kNothing];
+    rows_.push_back(RowOf(name, result, sim::Arm::kMemgov));
+    rows_.back().killed = kills[sim::Arm::kMemgov];
+    if (!with_bounds) return;
+    oracle_ = RowOf("oracle", result, sim::Arm::kOracle);
+    oracle_.killed = kills[sim::Arm::kOracle];
+  }
+
+  std::vector<Row> rows() const {
+    std::vector<Row> rows = rows_;
+    rows.push_back(oracle_);
+    return rows;
+  }
+  std::uint64_t worlds() const { return worlds_; }
+  std::size_t broken() const { return broken_; }
+
+ private:
+  static std::vector<Kill> KillsOf(const sim::Scenario& world, const sim::RunResult& result) {
+    std::vector<Kill> kills;
+    for (const sim::Kill& kill : result.tally.kills) {
+      kills.push_back({.victim = world.services[static_cast<std::size_t>(kill.service)].name,
+                       .seconds = sim::SecondsOf(kill.at - sim::Machine::Zero())});
+    }
+    return kills;
+  }
+
+  sim::CampaignOptions options_;
+  bool lists_kills_;
+  bool progress_;
+  std::vector<Row> rows_;
+  Row oracle_;
+  std::uint64_t worlds_ = 0;
+  std::size_t broken_ = 0;
+};
 
 int Simulate(const Flags& flags) {
   sim::CampaignOptions options{.arms = {sim::Arm::kNothing, sim::Arm::kMemgov, sim::Arm::kOracle},
                                .run = {.check = true}};
-  const std::vector<std::string> ends = absl::StrSplit(flags.worlds, ':');
-  if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &options.first) ||
-      !absl::SimpleAtoi(ends[1], &options.last) || options.first > options.last ||
-      options.last - options.first >= kMostWorlds) {
-    return Fail(fmt::format("--worlds: '{}' is not FIRST:LAST, such as 1:200 (at most {} worlds)",
-                            flags.worlds, kMostWorlds));
+  std::optional<Recording> recording;
+  std::string what;
+  if (!flags.journal.empty()) {
+    recording = ReadJournal(flags.journal);
+    if (!recording) return kCannot;
+    const sim::Scenario& world = recording->world;
+    options.world = [&world](std::uint64_t) { return world; };
+    what = fmt::format("{:.0f} s recorded, {} cgroups, {} programs", world.seconds, world.cgroups.size(),
+                       world.services.size());
+  } else {
+    if (!ReadWorlds(flags.worlds, &options)) return kCannot;
+    what = fmt::format("{} worlds", options.last - options.first + 1);
   }
   core::Policy policy;
   if (!flags.policy.empty()) {
@@ -117,30 +265,21 @@ int Simulate(const Flags& flags) {
     if (policy.rules.empty()) return Fail(flags.policy + " has no rules: memgov only observes under it");
   }
 
-  const bool progress = ::isatty(STDERR_FILENO) == 1;
-  std::vector<Row> rows;
-  std::vector<std::string> broken;
-  const auto run = [&](const std::string& name) {
-    if (progress) std::cerr << fmt::format("simulating {} ...\n", name);
-    sim::CampaignResult result = sim::RunCampaign(options);
-    broken.insert(broken.end(), result.broken.begin(), result.broken.end());
-    return result;
-  };
-  const sim::CampaignResult defaults = run("memgov's defaults");
-  rows.push_back(RowOf("nothing", defaults, sim::Arm::kNothing));
-  rows.push_back(RowOf("defaults", defaults, sim::Arm::kMemgov));
-  for (const core::Rule& rule : policy.rules) {
-    options.run.policy = Everywhere(rule, policy.node);
-    rows.push_back(RowOf("rule " + rule.name, run("rule " + rule.name), sim::Arm::kMemgov));
-  }
-  rows.push_back(RowOf("oracle", defaults, sim::Arm::kOracle));
-  for (const std::string& line : broken) std::cerr << line << "\n";
-  if (flags.json) {
-    PrintJson(rows, defaults.worlds, broken);
+  Trial trial(std::move(options), recording.has_value());
+  trial.Run(std::nullopt, "defaults", true);
+  if (recording && !flags.policy.empty()) {
+    trial.Run(policy, "policy", false);
   } else {
-    Print(rows, defaults.worlds);
+    for (const core::Rule& rule : policy.rules) {
+      trial.Run(Everywhere(rule, policy.node), "rule " + rule.name, false);
+    }
   }
-  return broken.empty() ? kYes : kNo;
+  if (flags.json) {
+    PrintJson(trial.rows(), trial.worlds(), trial.broken(), recording);
+  } else {
+    Print(trial.rows(), what);
+  }
+  return trial.broken() == 0 ? kYes : kNo;
 }
 
 }  // namespace
@@ -154,6 +293,11 @@ void AddSimulate(CLI::App* app, int* exit_code) {
   simulate->add_option("--worlds", flags->worlds, "which worlds, FIRST:LAST")
       ->type_name("RANGE")
       ->capture_default_str();
+  simulate
+      ->add_option("--journal", flags->journal,
+                   "the node that this journal recorded, instead of drawn worlds")
+      ->type_name("DIR")
+      ->excludes("--worlds");
   simulate->add_flag("--json", flags->json, "one JSON object");
   simulate->callback([flags, exit_code] { *exit_code = Simulate(*flags); });
 }

@@ -140,6 +140,8 @@ TEST_F(PageOutTest, GivesBackWhatIsLazilyFreedAndSparesANeighboursPageCache) {
   const Holder::Region region = Filled(540 * kMiB);
   holder_->FreeLazily(region, 0, 500 * kMiB);
   const core::MemoryStat before = Stat();
+  // Some kernels drop cache that nobody reads by themselves.
+  ASSERT_GE(before.file, 150 * kMiB) << "there is something to spare";
   const ReclaimResult result = Run(kGiB);
   EXPECT_EQ(result.end, ReclaimEnd::kNoMore);
   EXPECT_EQ(result.processes, 1);
@@ -148,7 +150,6 @@ TEST_F(PageOutTest, GivesBackWhatIsLazilyFreedAndSparesANeighboursPageCache) {
   EXPECT_LT(Anonymous(), at_first + 50 * kMiB);
   const core::MemoryStat after = Stat();
   EXPECT_GE(after.file, before.file - before.file / 20);
-  EXPECT_GE(after.file, 190 * kMiB);
   // What was not freed is what it was.
   EXPECT_EQ(holder_->Intact(region, 500 * kMiB, 40 * kMiB), 40 * kMiB / 4096);
 }

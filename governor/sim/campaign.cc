@@ -46,7 +46,7 @@ double CampaignResult::AskedPerNeeded(Arm arm) const {
 CampaignResult RunCampaign(const CampaignOptions& options) {
   CampaignResult campaign;
   for (std::uint64_t seed = options.first; seed <= options.last; ++seed) {
-    const Scenario scenario = DrawScenario(seed, options.size);
+    const Scenario scenario = options.world(seed);
     std::map<Arm, RunResult> results;
     for (const Arm arm : options.arms) results[arm] = RunScenario(scenario, arm, options.run);
     const auto oracle = results.find(Arm::kOracle);
@@ -55,10 +55,7 @@ CampaignResult RunCampaign(const CampaignOptions& options) {
       Add(result, unsavable, &campaign.sums[arm]);
       campaign.ticks += result.ticks;
       campaign.digest = campaign.digest * 31 + result.digest;
-      for (const std::string& broken : result.broken) {
-        campaign.broken.push_back(absl::StrCat("seed ", seed, ", ", broken,
-                                               "; replay: tests/sim/campaign --seed ", seed, " --trace"));
-      }
+      for (const std::string& broken : result.broken) campaign.broken.push_back({seed, broken});
     }
     ++campaign.worlds;
     if (options.on_world) options.on_world(scenario, results);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "governor/sim/run.h"
@@ -24,7 +25,8 @@ struct ArmSums {
 
 struct CampaignOptions {
   std::uint64_t first = 1, last = 1;
-  ScenarioSize size;
+  // The world of a number.
+  std::function<Scenario(std::uint64_t)> world = [](std::uint64_t seed) { return DrawScenario(seed); };
   std::vector<Arm> arms{kArms.begin(), kArms.end()};
   RunOptions run;
   // After each world.
@@ -34,9 +36,13 @@ struct CampaignOptions {
 struct CampaignResult {
   std::map<Arm, ArmSums> sums;
   std::uint64_t worlds = 0;
-  std::uint64_t ticks = 0;          // of memgov
-  std::uint64_t digest = 0;         // of all of memgov's decisions, when they are recorded
-  std::vector<std::string> broken;  // invariants, each with its seed
+  std::uint64_t ticks = 0;   // of memgov
+  std::uint64_t digest = 0;  // of all of memgov's decisions, when they are recorded
+  struct Broken {
+    std::uint64_t seed = 0;
+    std::string what;  // the invariant, the tick and the time
+  };
+  std::vector<Broken> broken;
 
   // Savable kills that were missed, of those that happen without a governor.
   double MissedPercent(Arm arm) const;

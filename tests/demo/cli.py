@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sys
 
@@ -14,7 +15,7 @@ from harness.cgroups import PREFIX, Cgroup, CgroupError, Hierarchy, detect
 from harness.figures import MIB
 from harness.processes import ServiceError
 
-from . import in_vm, picture, report
+from . import again, in_vm, picture, report
 from . import run as play
 from .report import Pair, Printer
 from .result import Result
@@ -80,12 +81,18 @@ def _here(options: argparse.Namespace) -> int:
     printer.title(f"memgov demo, scene \"{scene.name}\", on {hierarchy.describe()}")
     printer.line(introduction(scene))
 
-    pairs = [_pair(scene, programs, hierarchy, printer, turn, options.repeat) for turn in range(options.repeat)]
+    journal = options.out / "demo-journal"
+    pairs = [_pair(scene, programs, hierarchy, printer, turn, options.repeat, journal) for turn in range(options.repeat)]
     printer.title("Side by side" + (f", {len(pairs)} runs each: median (lowest-highest)" if len(pairs) > 1 else ""))
     for line in report.table(pairs):
         printer.line(line)
     if note := report.fragmentation_note(pairs[-1]):
         printer.line("  " + note)
+
+    if scene.name == "kill":
+        printer.title("The last run with memgov once more, from its journal")
+        for line in again.lines(programs.memgovctl, journal, *pairs[-1]):
+            printer.line(line)
 
     encore = options.encore if options.encore is not None else not options.json and options.repeat == 1
     results = list(pairs[-1])
@@ -110,13 +117,16 @@ def introduction(scene: Scene) -> str:
                                            rate=rate)
 
 
-def _pair(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer, turn: int, turns: int) -> Pair:
+def _pair(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer, turn: int, turns: int,
+          journal: pathlib.Path) -> Pair:
     of = f" ({turn + 1} of {turns})" if turns > 1 else ""
     printer.title(f"Run A{of}: without memgov")
     without = play.run(scene, programs, hierarchy, ROOT, Memgov.OFF, printer.say)
     printer.say(without.ended_at, "end", picture.headline(without)[0])
     printer.title(f"Run B{of}: with memgov")
-    with_ = play.run(scene, programs, hierarchy, ROOT, Memgov.ON, printer.say)
+    shutil.rmtree(journal, ignore_errors=True)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with_ = play.run(scene, programs, hierarchy, ROOT, Memgov.ON, printer.say, journal)
     printer.say(with_.ended_at, "end", picture.headline(with_)[0])
     return without, with_
 

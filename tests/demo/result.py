@@ -43,6 +43,7 @@ class Result:
     major_faults: int = 0
     stalled: bool = False  # neither done nor killed when patience ended
     standstill_s: float = 0.0  # the longest time in which redis took less than 1 MiB
+    zero: float = 0.0  # when the filling began, by the monotonic clock
     ended_at: float = 0.0  # when the tenants were told to end; later usage means nothing
     started_at: float | None = None  # when memgov was ready, where it came late
     flowing_at: float | None = None  # ... and when redis was filled as it should be again

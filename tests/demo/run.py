@@ -38,11 +38,13 @@ class Memgov(enum.Enum):
 Say = Callable[[float | None, str, str], None]  # seconds since the filling began (None before), kind, text
 
 
-def run(scene: Scene, programs: Programs, hierarchy: Hierarchy, root: str, memgov: Memgov, say: Say) -> Result:
-    """Plays the scene once in the cgroup `root`. DemoError or ServiceError when it could not be played at all."""
+def run(scene: Scene, programs: Programs, hierarchy: Hierarchy, root: str, memgov: Memgov, say: Say,
+        journal: pathlib.Path | None = None) -> Result:
+    """Plays the scene once in the cgroup `root`; memgovd records in `journal`. DemoError or ServiceError when it could not
+    be played at all."""
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memgov-demo-")))
-        player = _Player(scene, programs, directory, memgov, say)
+        player = _Player(scene, programs, directory, memgov, say, journal)
         player.parent = stack.enter_context(Cgroup.create(hierarchy, root, scene.limit))
         player.leaves = {name: player.parent.child(name) for name in stage.TENANTS}
         player.prepare_files()
@@ -66,8 +68,10 @@ class _Player:
     sampler: Sampler
     governor: Governor | None = None
 
-    def __init__(self, scene: Scene, programs: Programs, directory: pathlib.Path, memgov: Memgov, say: Say):
+    def __init__(self, scene: Scene, programs: Programs, directory: pathlib.Path, memgov: Memgov, say: Say,
+                 journal: pathlib.Path | None):
         self.scene, self.programs, self.directory, self.memgov, self._say = scene, programs, directory, memgov, say
+        self.journal = journal
         self.services: dict[str, Service] = {}
         self.filler: Service | None = None
         self.zero: float | None = None  # monotonic time of the filling's begin
@@ -97,7 +101,8 @@ class _Player:
         """Outside the limit: a governor that needs the memory it governs would be no help. The services have been
         waiting for it; they have grown and freed by now, so that both runs begin alike."""
         self.governor = stack.enter_context(Governor(self.programs.memgovd, stage.POLICY, self.directory,
-                                                     [self.parent.name], on_event=self.heard))
+                                                     [self.parent.name], on_event=self.heard,
+                                                     arguments=["--journal", str(self.journal)] if self.journal else []))
         if self.memgov is Memgov.ON:
             self.governor.wait_for("attached", START_DEADLINE, len(stage.SERVICES))
 
@@ -190,6 +195,7 @@ class _Player:
         """Ends everything in order and turns what was recorded into the result."""
         result = self.result
         result.ended_at = time.monotonic() - self.zero
+        result.zero = self.zero
         self.filler.stop()
         result.fill = next((line for line in reversed(self.filler.lines) if line.get("final")), {})
         redis_lives = self.services["redis"].alive

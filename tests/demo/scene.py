@@ -61,6 +61,7 @@ class Programs:
     """Where everything is that the demo starts."""
 
     memgovd: pathlib.Path
+    memgovctl: pathlib.Path
     jemalloc: pathlib.Path
     glibc: pathlib.Path
     go: pathlib.Path
@@ -72,6 +73,7 @@ class Programs:
         """DemoError names everything that is missing and the command that brings it."""
         paths = {
             "memgovd": build / "governor/memgovd",
+            "memgovctl": build / "governor/ctl/memgovctl",
             "jemalloc": build / "tests/workloads/retain_jemalloc",
             "glibc": build / "tests/workloads/retain_glibc",
             "go": build / "tests/workloads/goservice",

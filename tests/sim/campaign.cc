@@ -39,8 +39,11 @@ std::string PathOf(const Scenario& scenario, core::CgroupId id) {
 }
 
 // What was broken, and how to see it again. False when something was.
-bool IsSound(const std::vector<std::string>& broken) {
-  for (const std::string& line : broken) absl::PrintF("%s\n", line);
+bool IsSound(const std::vector<CampaignResult::Broken>& broken) {
+  for (const auto& [seed, what] : broken) {
+    absl::PrintF("seed %d, %s; replay: build/release/tests/sim/campaign --seed %d --trace\n", seed, what,
+                 seed);
+  }
   return broken.empty();
 }
 
@@ -55,7 +58,8 @@ int RunOne(const Options& options, Arm arm) {
       "%.1f s, braked %.2f s, %d ticks, digest %016x\n",
       options.seed, NameOf(arm), tally.kills.size(), tally.work, tally.asked / kMiBf, tally.requests,
       tally.returned / kMiBf, tally.collections, tally.stalled, tally.braked, result.ticks, result.digest);
-  return IsSound(result.broken) ? 0 : 1;
+  for (const std::string& what : result.broken) absl::PrintF("%s\n", what);
+  return result.broken.empty() ? 0 : 1;
 }
 
 // Each kill under memgov in a world where the oracle has fewer.

@@ -17,7 +17,7 @@ CampaignOptions Worlds(std::uint64_t first, std::uint64_t last) {
 
 TEST(Campaign, KeepsTheInvariantsForAMillionTicks) {
   const CampaignResult campaign = RunCampaign(Worlds(1, kWorlds));
-  for (const std::string& broken : campaign.broken) ADD_FAILURE() << broken;
+  for (const auto& [seed, what] : campaign.broken) ADD_FAILURE() << "seed " << seed << ", " << what;
   EXPECT_GE(campaign.ticks, kTicks);
 }
 
