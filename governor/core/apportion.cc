@@ -20,6 +20,7 @@ bool AskedBefore(const Candidate& a, const Candidate& b) {
 std::vector<Share> Apportion(Bytes deficit, std::vector<Candidate> candidates, int hopes) {
   std::sort(candidates.begin(), candidates.end(), AskedBefore);
   std::vector<Share> shares;
+  int outdated = 0;
   Bytes missing = deficit;
   for (const Candidate& candidate : candidates) {
     if (missing <= 0) break;
@@ -29,6 +30,12 @@ std::vector<Share> Apportion(Bytes deficit, std::vector<Candidate> candidates, i
       const Bytes bytes = candidate.in_chunks ? std::min(candidate.expected, target) : candidate.expected;
       shares.push_back({candidate.client, bytes});
       missing -= bytes;
+      continue;
+    }
+    if (candidate.promise == Promise::kOutdated) {
+      // Time is short, and most of them will give nothing: the caches do not wait for them.
+      if (outdated++ >= kMostHopes) continue;
+      shares.push_back({candidate.client, std::clamp(candidate.size, kLeastWorthAsking, target)});
       continue;
     }
     // Nothing is expected of a hope, so the next one is asked for the same bytes.

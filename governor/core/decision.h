@@ -143,7 +143,7 @@ enum class NoteKind {
   kWouldAsk,    // observe mode: it would have been sent
   kReturned,    // a directive closed: `bytes` really left the cgroup
   kDeclined,    // the client said no, or failed; `text` has its words
-  kExpired,     // no outcome by the deadline, or the client left
+  kExpired,     // no outcome long after the deadline, or the client left
   kWithheld,    // a need that nobody was asked to meet; `text` says why
   kStalled,     // the domain thrashes: its pages are dropped and read again; `text` has the figures
   kBrakeArmed,  // memory.high set to `bytes`

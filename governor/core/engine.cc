@@ -94,6 +94,7 @@ void Engine::ReportKills(const Snapshot& snapshot, const World::Changes& changes
   for (const CgroupAppeared& cgroup : snapshot.appeared) oom_kills_.SetHierarchical(cgroup.kills_of_subtree);
   for (const World::OomKill& kill : changes.oom_kills) {
     oom_kills_.Count(now_, world_.Find(kill.cgroup)->path, kill.count);
+    ledger_.Killed(now_, kill.cgroup);
   }
   for (const KilledProcess& victim : snapshot.kills) oom_kills_.Record(victim);
   for (KillReport& report : oom_kills_.Take(now_)) {

@@ -58,7 +58,7 @@ class Engine {
   struct Survey {
     std::vector<Candidate> candidates;
     Bytes coming = 0;  // expected of requests in flight
-    int hopes = 0;     // requests in flight of which nothing is expected
+    int hopes = 0;     // requests in flight to those who cannot tell what they hold
     int busy = 0, cooling = 0, empty = 0, unreadable = 0;
     int others = 0;       // of the other kind: not looked at
     int over_budget = 0;  // collections that would cost their clients too much CPU
@@ -68,6 +68,7 @@ class Engine {
     Bytes bytes = 0;      // asked
     Bytes expected = 0;   // counted on
     Bytes estimated = 0;  // the client's own words for it
+    bool outdated = false;  // its own words are no more (Promise::kOutdated)
   };
 
   // engine.cc: the order of a tick, and what follows from the cgroups.
@@ -93,6 +94,7 @@ class Engine {
   bool HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
   bool MayHideGarbage(const CgroupState& domain, const ClientState& client) const;
+  static bool IsLargeHeap(const CgroupState& domain, const ClientState& client);
   std::optional<Offer> OfferOf(const CgroupState& domain, const ClientState& client) const;
   bool IsFresh(CgroupState& cgroup);
   bool HelpIsPossible(const CgroupState& domain) const;

@@ -96,7 +96,7 @@ Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
       ++survey.busy;
       if (request.CountsAt(now_)) {
         survey.coming += request.expected;
-        if (request.expected == 0) ++survey.hopes;
+        if (request.expected == 0 && !request.outdated) ++survey.hopes;
       }
     } else if (MayAct(domain, client) != act) {
       ++survey.others;
@@ -154,8 +154,10 @@ bool Engine::TimeIsShort(const CgroupState& domain) const {
 bool Engine::HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected,
                          Survey* survey) {
   const bool worth_it = expected == 0 || expected >= *domain.limit / kWorthCollectingInHaste;
-  if (TimeIsShort(domain) && worth_it && !domain.hopeless) return true;
-  const Instant free_at = std::max(client.learned.collect_again_at, client.learned.ask_again_at);
+  const bool in_haste = TimeIsShort(domain);
+  if (in_haste && worth_it && !domain.hopeless) return true;
+  Instant free_at = client.learned.collect_again_at;
+  if (!in_haste || !worth_it) free_at = std::max(free_at, client.learned.ask_again_at);
   if (free_at <= now_) return true;
   ++survey->over_budget;
   WakeAt(free_at);
@@ -165,8 +167,12 @@ bool Engine::HasGcBudget(const CgroupState& domain, const ClientState& client, B
 // What died in a collected heap since its last collection is in no estimate. Where a kill is near, looking is
 // worth a collection.
 bool Engine::MayHideGarbage(const CgroupState& domain, const ClientState& client) const {
-  return TimeIsShort(domain) && client.report->live >= *domain.limit / kWorthCollectingInHaste &&
+  return TimeIsShort(domain) && IsLargeHeap(domain, client) &&
          now_ - client.learned.closed_at >= kOutdatedAfter;
+}
+
+bool Engine::IsLargeHeap(const CgroupState& domain, const ClientState& client) {
+  return client.report->live >= std::max(*domain.limit / kWorthCollectingInHaste, kLeastWorthAsking);
 }
 
 // The first rung of its rule's ladder that promises something; after askings in vain the next one, up to the
@@ -213,7 +219,7 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
     const Offer offer = *OfferOf(domain, client);
     // The tick after the one that runs has ended asks the next, if it is still needed.
     if (offer.kind == ActionKind::kCollect && !TimeIsShort(domain) && collecting++ > 0) continue;
-    Terms terms{.bytes = share.bytes};
+    Terms terms{.bytes = share.bytes, .outdated = offer.promise == Promise::kOutdated};
     if (offer.promise == Promise::kEstimate) {
       terms.expected = share.bytes;
       terms.estimated =
@@ -246,7 +252,10 @@ bool Engine::HelpIsPossible(const CgroupState& domain) const {
 bool Engine::HelpIsComing(const CgroupState& domain) const {
   return std::any_of(domain.clients.begin(), domain.clients.end(), [&](ClientId id) {
     const ClientState& client = ledger_.At(id);
-    if (client.giving) return true;
+    if (client.giving) {
+      const InFlight& request = ledger_.in_flight().at(*client.giving);
+      return now_ < request.sent_at + request.directive.deadline;
+    }
     // One that gave, and may soon be asked again.
     const Instant again_at = client.learned.ask_again_in_haste_at;
     const bool soon = client.learned.fruitless == 0 && again_at > now_ && domain.brake.ends_at() &&

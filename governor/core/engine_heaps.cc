@@ -42,7 +42,8 @@ void Engine::SendSoftLimit(ClientId id) {
   // It would lift the one that keeps the heap below the limits above it.
   for (const auto& [unused, share] : client.shares) bytes = std::min(bytes, share);
   bytes = std::max(bytes, SoftLimitFloor({.live = client.report->live, .non_heap = client.report->non_heap}));
-  client.soft_limit.Told(now_, bytes, RuleOf(client).pace.ttl);
+  SoftLimit& told = MayAct(*domain, client) ? client.soft_limit : client.pretended.soft_limit;
+  told.Told(now_, bytes, RuleOf(client).pace.ttl);
   Send(*domain, client, SetSoftLimit{.bytes = bytes}, collect.reason, {});
 }
 
@@ -116,9 +117,11 @@ Bytes Engine::FloorOf(const CgroupState& domain, bool* hope) const {
     const ClientState& client = ledger_.At(id);
     if (!client.report) continue;
     const Capabilities& can = client.info.capabilities;
-    // No heap knows of what died since its last collection.
+    // No heap knows of what died since its last collection; only asking shows.
+    const bool may_be_asked = MayAct(domain, client) && Lists(RuleOf(client), ActionKind::kCollect);
     const bool cannot_tell =
-        can.collect || (client.report->retained_kind == EstimateKind::kNone && can.release);
+        (client.report->retained_kind == EstimateKind::kNone && (can.release || can.collect)) ||
+        (can.collect && may_be_asked && IsLargeHeap(domain, client));
     const bool caches = can.shed && Lists(RuleOf(client), ActionKind::kShed);
     const bool untried = client.learned.fruitless == 0 && now_ - client.learned.closed_at > Leak::kWindow;
     if ((cannot_tell || caches) && untried) *hope = true;

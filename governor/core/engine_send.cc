@@ -83,6 +83,7 @@ void Engine::Send(const CgroupState& domain, ClientState& client, const Action& 
                .estimated = terms.estimated,
                .expected = terms.expected,
                .patience = rule.pace.deadline / kPatienceDivisor,
+               .outdated = terms.outdated,
                .gives = gives,
                .cooldown = rule.pace.cooldown,
                .gc_cpu_percent = rule.pace.gc_cpu_percent,

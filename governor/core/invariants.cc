@@ -63,7 +63,8 @@ void Invariants::Expect(bool holds, const char* rule, const std::string& what) {
 
 const Rule& Invariants::RuleOf(CgroupId id) const {
   const auto it = cgroups_.find(id);
-  return RuleFor(*policy_, it == cgroups_.end() ? "/" : it->second.path);
+  if (it == cgroups_.end()) return RuleFor(*policy_, "/");
+  return RuleFor(*policy_, it->second.path, it->second.names);
 }
 
 bool Invariants::IsBelow(CgroupId id, CgroupId above) const {
@@ -77,7 +78,10 @@ bool Invariants::IsBelow(CgroupId id, CgroupId above) const {
 
 void Invariants::TakeIn(const Snapshot& snapshot) {
   for (const CgroupAppeared& appeared : snapshot.appeared) {
-    cgroups_[appeared.id] = {.parent = appeared.parent, .path = appeared.path};
+    cgroups_[appeared.id] = {.parent = appeared.parent, .path = appeared.path, .names = appeared.names};
+  }
+  for (const CgroupNamed& named : snapshot.named) {
+    if (const auto it = cgroups_.find(named.id); it != cgroups_.end()) it->second.names = named.names;
   }
   for (const CgroupId id : snapshot.vanished) cgroups_.erase(id);
   for (const CgroupSample& sample : snapshot.samples) {

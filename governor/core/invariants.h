@@ -29,6 +29,7 @@ class Invariants {
   struct Cgroup {
     CgroupId parent{};
     std::string path;
+    WorkloadNames names;
     std::optional<CgroupSample> last;
     std::set<Bytes> our_highs;  // what we have written to memory.high
     Instant high_written_at;

@@ -22,8 +22,12 @@ constexpr int kHasteDivisor = 4;
 constexpr int kShortestPartInHaste = 50;
 // One that left, as a restart does, may answer once it is back.
 constexpr int kLeftDivisor = 5;
+// What attaches later than that after a kill in its cgroup has not been started in the victim's place.
+constexpr auto kRestartsWithin = std::chrono::minutes(5);
 // An outcome waits so long for a reading of its cgroup: the slowest cadence.
 constexpr auto kReadingOverdue = std::chrono::seconds(1);
+// By its deadline a directive has to begin: a slow client ends later, and what it gives then counts too.
+constexpr int kLateBy = 2;
 // The address space of a process on x86-64 and arm64: 47 bits.
 constexpr Bytes kMostOfOneProcess = Bytes{1} << 47;
 
@@ -67,7 +71,7 @@ void Learned::CoolDown(Instant now, Duration cooldown, Duration in_haste, bool b
 }
 
 Instant InFlight::ClosesAt() const {
-  return outcome ? outcome->received_at + kReadingOverdue : sent_at + directive.deadline;
+  return outcome ? outcome->received_at + kReadingOverdue : sent_at + directive.deadline * kLateBy;
 }
 
 void Ledger::Apply(Instant now, const ClientEvent& event) {
@@ -94,6 +98,8 @@ void Ledger::Attach(Instant now, const ClientAttached& attached) {
   it->second.info = attached;
   if (!is_new) return;
   std::erase_if(departed_, [now](const auto& entry) { return entry.second.ask_again_at <= now; });
+  std::erase_if(killed_, [now](const auto& entry) { return now - entry.second > kRestartsWithin; });
+  if (killed_.erase(attached.cgroup) > 0) departed_.erase(attached.cgroup);
   if (const auto left = departed_.find(attached.cgroup); left != departed_.end()) {
     it->second.learned = left->second;
   }
@@ -144,7 +150,7 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
     closed.why = request.outcome->why;
   } else {
     closed.kind = NoteKind::kExpired;
-    closed.why = "no outcome by the deadline";
+    closed.why = "no outcome, long after the deadline";
   }
   ClientState& client = clients_.at(request.directive.client);
   if (!request.gives) {

@@ -56,6 +56,7 @@ struct InFlight {
   Bytes estimated = 0;  // the part of the client's own estimate that this request is about; 0: it had none
   Bytes expected = 0;   // what we count on
   Duration patience{};  // ... for this long after sending
+  bool outdated = false;  // nothing is, because its last word was: nothing
   bool gives = false;   // asks for memory, as opposed to a setting
   Duration cooldown{};  // of the rule that asked
   double gc_cpu_percent = 100;  // likewise
@@ -98,6 +99,9 @@ class Ledger {
 
   void Add(InFlight request);
 
+  // The kernel has killed in this cgroup: who attaches next from there is a new program and inherits nothing.
+  void Killed(Instant now, CgroupId cgroup) { killed_[cgroup] = now; }
+
   // Closes what has an outcome and a cgroup reading taken after it, what is overdue, and what belonged to a
   // client that left. `reading_of` gives the engine's last sample of a cgroup; absent: the cgroup is gone.
   struct Reading {
@@ -127,8 +131,8 @@ class Ledger {
     return it == clients_.end() ? nullptr : &it->second;
   }
   // Of one that is attached.
-  ClientState& At(ClientId client) { return clients_.find(client)->second; }
-  const ClientState& At(ClientId client) const { return clients_.find(client)->second; }
+  ClientState& At(ClientId client) { return clients_.at(client); }
+  const ClientState& At(ClientId client) const { return clients_.at(client); }
   std::size_t size() const { return clients_.size(); }
   const std::map<DirectiveId, InFlight>& in_flight() const { return in_flight_; }
   // Collections that run, as far as is known.
@@ -147,6 +151,7 @@ class Ledger {
   // Clients that left while they were to be left alone. Whoever attaches next from that cgroup inherits, so
   // that a reconnect forgets neither a cooldown nor a failure.
   std::map<CgroupId, Learned> departed_;
+  std::map<CgroupId, Instant> killed_;  // of late; before or after the client's connection broke
 };
 
 }  // namespace memgov::core

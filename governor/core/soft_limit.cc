@@ -55,7 +55,8 @@ std::optional<Bytes> SoftLimit::Next(Instant now, Bytes target, Bytes floor) con
   const Bytes next = std::max(std::min(target, static_cast<Bytes>(highest)), floor);
   const double change = static_cast<double>(next - told_) / static_cast<double>(told_);
   const bool renew = ends_at_ - now <= (ends_at_ - told_at_) / 2;
-  const bool worth_it = change <= -kWorthLowering || change >= kWorthRaising;
+  const bool below_floor = static_cast<double>(floor - told_) >= kWorthLowering * static_cast<double>(told_);
+  const bool worth_it = change <= -kWorthLowering || change >= kWorthRaising || below_floor;
   if (!worth_it && !renew) return std::nullopt;
   return next;
 }

@@ -61,6 +61,7 @@ TEST(SoftLimit, AHeapThatGrowsFasterGetsItsFloor) {
   SoftLimit limit;
   limit.Told(At(seconds(0)), 400 * kMiB, seconds(30));
   EXPECT_EQ(limit.Next(At(seconds(1)), 900 * kMiB, 600 * kMiB), 600 * kMiB);
+  EXPECT_EQ(limit.Next(At(seconds(1)), 900 * kMiB, 450 * kMiB), 450 * kMiB) << "small as the step is";
 }
 
 TEST(SoftLimit, ItIsRenewedAtHalfItsTime) {

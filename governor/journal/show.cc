@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "governor/core/json.h"
 #include "governor/journal/record_tables.h"
@@ -91,7 +92,8 @@ void AddLeaves(const std::string& path, const T& value, Leaves* leaves) {
   if constexpr (Scalar<T>) {
     leaves->emplace_back(path, TextOf(value));
   } else if constexpr (std::is_same_v<T, std::string>) {
-    leaves->emplace_back(path, core::JsonString(value));
+    // Not as JSON, which shows all bytes that are no text alike.
+    leaves->emplace_back(path, absl::StrCat("\"", absl::CHexEscape(value), "\""));
   } else if constexpr (kIsOptional<T>) {
     if (value) AddLeaves(path, *value, leaves);
   } else if constexpr (kIsVector<T>) {

@@ -214,7 +214,9 @@ core::CgroupAppeared Machine::Describe(CgroupId id) const {
           .parent = cgroup.parent,
           .path = cgroup.path,
           .has_brake = scenario_.v2,
-          .kills_of_subtree = scenario_.v2};
+          .kills_of_subtree = scenario_.v2,
+          .names = id == kNodeId ? core::WorkloadNames{}
+                                 : scenario_.cgroups[static_cast<std::size_t>(id) - 1].names};
 }
 
 core::CgroupSample Machine::Read(CgroupId id, bool with_stat) {

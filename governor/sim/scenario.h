@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "governor/core/client_event.h"
+#include "governor/core/workload.h"
 #include "governor/sim/demand.h"
 #include "governor/sim/kernel_law.h"
 
@@ -31,6 +32,7 @@ struct CgroupPlan {
   std::string path;
   int parent = -1;  // index of a plan before it; -1: below the root
   std::optional<Bytes> limit;
+  core::WorkloadNames names = {};
 };
 
 struct ServicePlan {

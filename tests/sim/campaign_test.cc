@@ -17,7 +17,9 @@ CampaignOptions Worlds(std::uint64_t first, std::uint64_t last) {
 
 TEST(Campaign, KeepsTheInvariantsForAMillionTicks) {
   const CampaignResult campaign = RunCampaign(Worlds(1, kWorlds));
-  for (const auto& [seed, what] : campaign.broken) ADD_FAILURE() << "seed " << seed << ", " << what;
+  for (const auto& [seed, what] : campaign.broken) {
+    ADD_FAILURE() << what << "; see build/release/tests/sim/campaign --seed " << seed << " --trace";
+  }
   EXPECT_GE(campaign.ticks, kTicks);
 }
 
