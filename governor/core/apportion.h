@@ -45,7 +45,8 @@ inline constexpr int kMostHopes = 4;
 inline constexpr Bytes kLeastWorthAsking = kMiB;
 
 // Shares in the order of asking; together at least `deficit`, if those that can estimate have so much.
-// `hopes` is how many are in flight already, those whose word was outdated left out. Ties go to the lower client id.
+// `hopes` is how many are in flight already, those whose word was outdated left out. Ties go to the lower
+// client id.
 std::vector<Share> Apportion(Bytes deficit, std::vector<Candidate> candidates, int hopes);
 
 }  // namespace memgov::core

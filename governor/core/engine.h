@@ -65,9 +65,9 @@ class Engine {
   };
   // What one request is about.
   struct Terms {
-    Bytes bytes = 0;      // asked
-    Bytes expected = 0;   // counted on
-    Bytes estimated = 0;  // the client's own words for it
+    Bytes bytes = 0;        // asked
+    Bytes expected = 0;     // counted on
+    Bytes estimated = 0;    // the client's own words for it
     bool outdated = false;  // its own words are no more (Promise::kOutdated)
   };
 

@@ -76,7 +76,8 @@ TEST_F(FaultsTest, SilenceLongAfterTheDeadlineDoublesTheCooldown) {
   Tenant(a_, 390 * kMiB);
   node_.Tick();
   EXPECT_THAT(LinesAfter(milliseconds(3999)), IsEmpty());
-  EXPECT_THAT(LinesAfter(milliseconds(1)), Contains("expired c1 release: no outcome, long after the deadline"));
+  EXPECT_THAT(LinesAfter(milliseconds(1)),
+              Contains("expired c1 release: no outcome, long after the deadline"));
   EXPECT_THAT(LinesAfter(milliseconds(9999)), IsEmpty());
   EXPECT_THAT(LinesAfter(milliseconds(1)), ElementsAre("asked c1 release 200.0 MiB"));
 }

@@ -52,13 +52,13 @@ struct InFlight {
   CgroupId cgroup{};  // the client's
   Instant sent_at;
   Bytes usage_before =
-      0;                // of that cgroup: the highest reading since the request, the one before it included
-  Bytes estimated = 0;  // the part of the client's own estimate that this request is about; 0: it had none
-  Bytes expected = 0;   // what we count on
-  Duration patience{};  // ... for this long after sending
+      0;                  // of that cgroup: the highest reading since the request, the one before it included
+  Bytes estimated = 0;    // the part of the client's own estimate that this request is about; 0: it had none
+  Bytes expected = 0;     // what we count on
+  Duration patience{};    // ... for this long after sending
   bool outdated = false;  // nothing is, because its last word was: nothing
-  bool gives = false;   // asks for memory, as opposed to a setting
-  Duration cooldown{};  // of the rule that asked
+  bool gives = false;     // asks for memory, as opposed to a setting
+  Duration cooldown{};    // of the rule that asked
   double gc_cpu_percent = 100;  // likewise
   std::optional<ClientOutcome> outcome;
 

@@ -1,6 +1,6 @@
-// The one name of each enumerator: in events, on the wire, in the journal and for people. (Policies have theirs
-// in policy.proto.) A value without a name is not valid: NameOf gives "" for it, so a reader can tell; a new
-// enumerator without a name here does not compile.
+// The one name of each enumerator: in events, on the wire, in the journal and for people. (Policies have
+// theirs in policy.proto.) A value without a name is not valid: NameOf gives "" for it, so a reader can tell;
+// a new enumerator without a name here does not compile.
 
 #pragma once
 

@@ -37,7 +37,8 @@ have other names), and under an oracle that knows what will be needed.
 
 With --journal the world is the node that a journal recorded (memgovd --journal): its cgroups with their limits, one
 program in each that has none below it, what the programs needed and how much they kept free. --policy is tried as it
-stands then, with its matches and modes, and each kill is listed. Page cache is left out.
+stands then, with its matches and modes, and each kill is listed. Left out are page cache, and caches that applications
+could shed.
 
 Equal worlds and rules give equal figures, on every machine. An invariant that is broken is a bug of memgov: it is
 printed, with its world.

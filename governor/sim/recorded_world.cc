@@ -10,8 +10,11 @@ namespace {
 // Smaller moves are noise of the kernel's per-CPU charges; without any a point stands every few seconds.
 constexpr double kMoved = kMiBf / 4;
 constexpr double kPointEvery = 5;
-// A step down takes so long, so that the points stay in order.
+// A step takes so long, so that the points stay in order.
 constexpr double kStep = 0.001;
+// Seconds: what is there by then was there at the beginning.
+constexpr double kBeginning = 5;
+constexpr double kNoLimit = 1024.0 * 1024 * kGiBf;
 // A cgroup that never needed more holds no program.
 constexpr double kNobody = kMiBf / 4;
 
@@ -28,30 +31,46 @@ void RecordedWorld::Take(Instant now, const core::Snapshot& snapshot,
   end_ = now;
   for (const core::CgroupAppeared& appeared : snapshot.appeared) Appear(appeared);
   for (const core::CgroupSample& sample : snapshot.samples) Sample(sample);
-  for (const core::CgroupId id : snapshot.vanished) {
-    const int index = IndexOf(id);
-    if (index < 0) continue;
-    Program& program = cgroups_[static_cast<std::size_t>(index)].program;
-    if (!program.need.empty()) {
-      const Demand::Point last = program.skipped.value_or(program.need.back());
-      const double at = std::max(At(now), last.progress + 2 * kStep);
-      program.need.push_back({at - kStep, last.bytes});
-      program.need.push_back({at, 0});
-    }
-    index_.erase(id);
+  for (const core::CgroupNamed& named : snapshot.named) {
+    const int index = IndexOf(named.id);
+    if (index >= 0) cgroups_[static_cast<std::size_t>(index)].appeared.names = named.names;
   }
+  for (const core::CgroupId id : snapshot.vanished) Vanish(id, At(now));
   for (const core::ClientEvent& event : events) {
     if (const auto* attached = std::get_if<core::ClientAttached>(&event)) {
       Attach(*attached);
     } else if (const auto* report = std::get_if<core::ClientReport>(&event)) {
       Report(*report);
     } else if (const auto* detached = std::get_if<core::ClientDetached>(&event)) {
-      const auto it = clients_.find(detached->client);
-      if (it == clients_.end()) continue;
-      cgroups_[static_cast<std::size_t>(it->second.home)].clients.erase(detached->client);
-      clients_.erase(it);
+      Detach(detached->client);
     }
   }
+}
+
+void RecordedWorld::Detach(core::ClientId client) {
+  const auto it = clients_.find(client);
+  if (it == clients_.end()) return;
+  cgroups_[static_cast<std::size_t>(it->second.home)].clients.erase(client);
+  clients_.erase(it);
+}
+
+void RecordedWorld::Vanish(core::CgroupId id, double at) {
+  const int index = IndexOf(id);
+  if (index < 0) return;
+  faults_.push_back({.at = at, .kind = Fault::Kind::kRemove, .target = index});
+  index_.erase(id);
+}
+
+void RecordedWorld::SetLimit(int index, double at, std::optional<Bytes> limit) {
+  Cgroup& cgroup = cgroups_[static_cast<std::size_t>(index)];
+  if (!cgroup.sampled) cgroup.first_limit = limit;
+  if (cgroup.sampled && limit != cgroup.limit) {
+    faults_.push_back({.at = at,
+                       .kind = Fault::Kind::kSetLimit,
+                       .target = index,
+                       .bytes = limit ? static_cast<double>(*limit) : kNoLimit});
+  }
+  cgroup.limit = limit;
 }
 
 void RecordedWorld::Appear(const core::CgroupAppeared& appeared) {
@@ -72,27 +91,41 @@ void RecordedWorld::Sample(const core::CgroupSample& sample) {
   const int index = IndexOf(sample.id);
   if (index < 0) return;
   Cgroup& cgroup = cgroups_[static_cast<std::size_t>(index)];
+  const double at = At(sample.taken_at);
   cgroup.usage = sample.usage;
-  if (sample.stat) cgroup.cache = sample.stat->inactive_file;
+  if (sample.stat) CorrectForCache(cgroup, at, sample.stat->inactive_file);
   has_psi_ = has_psi_ || sample.pressure.has_value();
-  if (!cgroup.sampled) cgroup.first_limit = sample.limit;
-  if (cgroup.sampled && sample.limit && sample.limit != cgroup.limit) {
-    faults_.push_back({.at = At(sample.taken_at),
-                       .kind = Fault::Kind::kSetLimit,
-                       .target = index,
-                       .bytes = static_cast<double>(*sample.limit)});
-  }
-  cgroup.limit = sample.limit;
+  SetLimit(index, at, sample.limit);
+  // A program that comes later needed nothing before.
+  if (!cgroup.sampled && at > kBeginning) AddPoint(cgroup.program, {.progress = at - kStep, .bytes = 0});
   cgroup.sampled = true;
   // Where clients report, what they say has to go with what is charged: their reports come after each
   // request.
-  if (cgroup.clients.empty()) Need(cgroup, At(sample.taken_at));
+  if (at - cgroup.reported_at > kSilent) Need(cgroup, at);
+}
+
+// The growth between two stats was taken for need; now it shows how much of it was page cache.
+void RecordedWorld::CorrectForCache(Cgroup& cgroup, double at, Bytes cache) {
+  const auto more = static_cast<double>(cache - cgroup.cache);
+  const double took = at - cgroup.stat_at;
+  if (cgroup.sampled && more > 0 && took > 0) {
+    const auto correct = [&](Demand::Point& point) {
+      const double share = std::clamp((point.progress - cgroup.stat_at) / took, 0.0, 1.0);
+      point.bytes = std::max(point.bytes - more * share, 0.0);
+    };
+    std::vector<Demand::Point>& need = cgroup.program.need;
+    for (auto it = need.rbegin(); it != need.rend() && it->progress > cgroup.stat_at; ++it) correct(*it);
+    if (cgroup.program.skipped) correct(*cgroup.program.skipped);
+  }
+  cgroup.cache = cache;
+  cgroup.stat_at = at;
 }
 
 void RecordedWorld::Attach(const core::ClientAttached& attached) {
+  Detach(attached.client);  // attached anew
   const int home = IndexOf(attached.cgroup);
   if (home < 0) return;
-  clients_[attached.client] = {.home = home, .pid = attached.pid};
+  clients_[attached.client].home = home;
   Cgroup& cgroup = cgroups_[static_cast<std::size_t>(home)];
   cgroup.clients.insert(attached.client);
   core::Capabilities& can = cgroup.program.can;
@@ -108,15 +141,17 @@ void RecordedWorld::Report(const core::ClientReport& report) {
   Cgroup& cgroup = cgroups_[static_cast<std::size_t>(client.home)];
   Program& program = cgroup.program;
   const auto retained = static_cast<double>(report.retained);
+  const double at = At(report.received_at);
   program.tells = program.tells || report.retained_kind != core::EstimateKind::kNone;
   if (std::exchange(client.reported, true)) {
     program.grown += std::max(retained - client.retained, 0.0);
-  } else if (program.pids.insert(client.pid).second) {
+  } else if (at <= kBeginning) {
     FirstReport(program, retained);
   }
   client.retained = retained;
   client.lazily_freed = static_cast<double>(report.lazily_freed);
-  if (cgroup.sampled) Need(cgroup, At(report.received_at));
+  cgroup.reported_at = at;
+  if (cgroup.sampled) Need(cgroup, at);
 }
 
 // It was free before anybody said so.
@@ -127,11 +162,16 @@ void RecordedWorld::FirstReport(Program& program, double free) {
 }
 
 void RecordedWorld::Need(Cgroup& cgroup, double at) const {
-  double need = static_cast<double>(cgroup.usage - cgroup.cache);
+  // What is freed lazily is in what clients can return, and in `cache`.
+  double kept = 0;
+  double lazily_freed = 0;
   for (const core::ClientId id : cgroup.clients) {
     const Client& client = clients_.at(id);
-    need -= client.retained + client.lazily_freed;
+    kept += std::max(client.retained - client.lazily_freed, 0.0);
+    lazily_freed += client.lazily_freed;
   }
+  const double cache = std::max(static_cast<double>(cgroup.cache), lazily_freed);
+  const double need = static_cast<double>(cgroup.usage) - cache - kept;
   AddPoint(cgroup.program, {.progress = std::max(at, 0.0), .bytes = std::max(need, 0.0)});
 }
 
@@ -164,8 +204,11 @@ std::optional<Scenario> RecordedWorld::ToScenario() const {
   double used = 0;
   for (std::size_t i = 0; i < cgroups_.size(); ++i) {
     const Cgroup& cgroup = cgroups_[i];
-    scenario.cgroups.push_back(
-        {.path = cgroup.appeared.path, .parent = cgroup.parent, .limit = cgroup.first_limit});
+    scenario.cgroups.push_back({.path = cgroup.appeared.path,
+                                .parent = cgroup.parent,
+                                .limit = cgroup.first_limit,
+                                .names = cgroup.appeared.names});
+    scenario.cgroups.back().names.pending = false;
     const Program& program = cgroup.program;
     const Demand demand(program.need);
     if (cgroup.has_children || demand.Peak() < kNobody) continue;

@@ -4,8 +4,8 @@
 //
 // Needed is what was charged less what its clients said they kept free and what the kernel could take back by
 // itself: about the same whoever governed. What the programs keep free from then on follows the simulator's
-// laws. Page cache is left out, and so is what a program needed after the moment in which the kernel killed
-// it.
+// laws. Left out are page cache, caches that applications could shed, and what a program would have needed
+// after the moment in which the kernel killed it.
 
 #pragma once
 
@@ -34,9 +34,8 @@ class RecordedWorld {
   struct Program {
     core::Capabilities can;
     bool tells = false;               // it has told how much it keeps free
-    double kept = 0;                  // free at first
+    double kept = 0;                  // free at the beginning
     double grown = 0;                 // all growth of what it kept free
-    std::set<int> pids;               // of those who have reported
     std::vector<Demand::Point> need;  // seconds since the beginning
     std::optional<Demand::Point> skipped;
   };
@@ -47,17 +46,21 @@ class RecordedWorld {
     std::optional<Bytes> first_limit, limit;
     bool sampled = false;
     Bytes usage = 0;
-    Bytes cache = 0;
+    Bytes cache = 0;  // inactive_file, as of the last stat; lazily freed memory is in it
+    double stat_at = 0;
+    double reported_at = -kSilent;
     std::set<core::ClientId> clients;
     Program program;
   };
   struct Client {
     int home = 0;
-    int pid = 0;
     bool reported = false;
     double retained = 0;
     double lazily_freed = 0;
   };
+
+  // A client that has said nothing for so long is not waited for (seconds; reports come once a second).
+  static constexpr double kSilent = 3;
 
   double At(Instant now) const { return SecondsOf(now - *begin_); }
   int IndexOf(core::CgroupId id) const;
@@ -67,6 +70,10 @@ class RecordedWorld {
   void Attach(const core::ClientAttached& attached);
   void Report(const core::ClientReport& report);
   static void FirstReport(Program& program, double free);
+  static void CorrectForCache(Cgroup& cgroup, double at, Bytes cache);
+  void Detach(core::ClientId client);
+  void Vanish(core::CgroupId id, double at);
+  void SetLimit(int index, double at, std::optional<Bytes> limit);
   void Need(Cgroup& cgroup, double at) const;
   static void AddPoint(Program& program, Demand::Point point);
   static Heap HeapOf(const Program& program);

@@ -99,16 +99,69 @@ TEST_F(RecordedWorldTest, ALimitThatChangesDoesSoAgain) {
   EXPECT_EQ(scenario.faults[0].bytes, 350 * kMiBf);
 }
 
-TEST_F(RecordedWorldTest, WhatVanishesNeedsNothingMore) {
+TEST_F(RecordedWorldTest, WhatVanishesIsChargedNoMore) {
+  for (int i = 0; i <= 7; ++i) Second(i);
+  core::Snapshot snapshot;
+  snapshot.vanished = {kHolder};
+  world_.Take(now_, snapshot, {});
+  for (int i = 8; i <= 15; ++i) {
+    core::Snapshot grown;
+    grown.samples = {Sample(kGrower, i * 20)};
+    world_.Take(now_, grown, {});
+    now_ += std::chrono::seconds(1);
+  }
+  const RunResult without = RunScenario(*world_.ToScenario(), Arm::kNothing);
+  EXPECT_THAT(without.tally.kills, SizeIs(0)) << "with the holder's 230 MiB there would be one at 8.5 s";
+}
+
+TEST_F(RecordedWorldTest, WhatComesLaterNeededNothingBefore) {
   for (int i = 0; i <= 10; ++i) Second(i);
   core::Snapshot snapshot;
-  snapshot.vanished = {kGrower};
+  snapshot.appeared = {{.id = CgroupId{9}, .parent = kPod, .path = "/pod/late"}};
+  snapshot.samples = {Sample(CgroupId{9}, 80)};
   world_.Take(now_, snapshot, {});
   now_ += std::chrono::seconds(5);
   world_.Take(now_, {}, {});
   const Scenario scenario = *world_.ToScenario();
-  EXPECT_GT(scenario.services[1].demand.At(10.9), 190 * kMiBf);
-  EXPECT_EQ(scenario.services[1].demand.At(12), 0);
+  ASSERT_THAT(scenario.services, SizeIs(3));
+  EXPECT_EQ(scenario.services[2].demand.At(10.9), 0);
+  EXPECT_EQ(scenario.services[2].demand.At(11), 80 * kMiBf);
+}
+
+TEST_F(RecordedWorldTest, PageCacheThatAStatShowsLaterIsNoNeed) {
+  for (int i = 0; i <= 10; ++i) Second(i);
+  core::Snapshot snapshot;
+  snapshot.samples = {Sample(kGrower, 220)};
+  snapshot.samples[0].stat = core::MemoryStat{.anon = 110 * kMiB, .inactive_file = 110 * kMiB};
+  world_.Take(now_, snapshot, {});
+  const ServicePlan plan = world_.ToScenario()->services[1];
+  EXPECT_THAT(plan.demand.At(10), DoubleNear(100 * kMiBf, 1)) << "ten elevenths of the cache were there";
+  EXPECT_THAT(plan.demand.At(11), DoubleNear(110 * kMiBf, 1));
+}
+
+TEST_F(RecordedWorldTest, LazilyFreedMemoryIsTakenOffOnce) {
+  Second(0);
+  Second(1);
+  core::Snapshot snapshot;
+  snapshot.samples = {Sample(kHolder, 500)};
+  snapshot.samples[0].stat = core::MemoryStat{.anon = 300 * kMiB, .inactive_file = 200 * kMiB};
+  const std::vector<core::ClientEvent> events{core::ClientReport{.client = kClient,
+                                                                 .received_at = now_,
+                                                                 .live = 300 * kMiB,
+                                                                 .retained = 200 * kMiB,
+                                                                 .retained_kind = core::EstimateKind::kExact,
+                                                                 .lazily_freed = 200 * kMiB}};
+  world_.Take(now_, snapshot, events);
+  EXPECT_THAT(world_.ToScenario()->services[0].demand.At(2), DoubleNear(300 * kMiBf, 1));
+}
+
+TEST_F(RecordedWorldTest, NamesComeAlong) {
+  Second(0);
+  core::Snapshot snapshot;
+  snapshot.named = {{kGrower, {.pod_namespace = "shop", .pod = "redis-0"}}};
+  world_.Take(now_, snapshot, {});
+  Second(1);
+  EXPECT_EQ(world_.ToScenario()->cgroups[2].names.pod_namespace, "shop");
 }
 
 }  // namespace

@@ -81,18 +81,13 @@ def _here(options: argparse.Namespace) -> int:
     printer.title(f"memgov demo, scene \"{scene.name}\", on {hierarchy.describe()}")
     printer.line(introduction(scene))
 
-    journal = options.out / "demo-journal"
+    journal = options.out.resolve() / "demo-journal"
     pairs = [_pair(scene, programs, hierarchy, printer, turn, options.repeat, journal) for turn in range(options.repeat)]
     printer.title("Side by side" + (f", {len(pairs)} runs each: median (lowest-highest)" if len(pairs) > 1 else ""))
     for line in report.table(pairs):
         printer.line(line)
     if note := report.fragmentation_note(pairs[-1]):
         printer.line("  " + note)
-
-    if scene.name == "kill":
-        printer.title("The last run with memgov once more, from its journal")
-        for line in again.lines(programs.memgovctl, journal, *pairs[-1]):
-            printer.line(line)
 
     encore = options.encore if options.encore is not None else not options.json and options.repeat == 1
     results = list(pairs[-1])
@@ -106,6 +101,10 @@ def _here(options: argparse.Namespace) -> int:
     printer.title("Pictures, and memgovd's own record")
     for file in files:
         printer.line(f"  {file}")
+    if scene.name == "kill":
+        printer.title("The last run with memgov once more, from its journal")
+        for line in again.lines(programs.memgovctl, journal, *pairs[-1]):
+            printer.line(line)
     if options.json:
         print(json.dumps(report.summary(pairs)), flush=True)
     return 0 if report.held(pairs) else 1
