@@ -41,6 +41,8 @@ void RecordedWorld::Take(Instant now, const core::Snapshot& snapshot,
       Attach(*attached);
     } else if (const auto* report = std::get_if<core::ClientReport>(&event)) {
       Report(*report);
+    } else if (const auto* outcome = std::get_if<core::ClientOutcome>(&event)) {
+      Outcome(*outcome);
     } else if (const auto* detached = std::get_if<core::ClientDetached>(&event)) {
       Detach(detached->client);
     }
@@ -125,6 +127,7 @@ void RecordedWorld::Attach(const core::ClientAttached& attached) {
   Detach(attached.client);  // attached anew
   const int home = IndexOf(attached.cgroup);
   if (home < 0) return;
+  clients_[attached.client] = {};
   clients_[attached.client].home = home;
   Cgroup& cgroup = cgroups_[static_cast<std::size_t>(home)];
   cgroup.clients.insert(attached.client);
@@ -146,7 +149,7 @@ void RecordedWorld::Report(const core::ClientReport& report) {
   if (std::exchange(client.reported, true)) {
     program.grown += std::max(retained - client.retained, 0.0);
   } else if (at <= kBeginning) {
-    FirstReport(program, retained);
+    WasFree(program, retained, 0);
   }
   client.retained = retained;
   client.lazily_freed = static_cast<double>(report.lazily_freed);
@@ -154,10 +157,24 @@ void RecordedWorld::Report(const core::ClientReport& report) {
   if (cgroup.sampled) Need(cgroup, at);
 }
 
+// A collection returned more than was reported: that had died before, and was needed by nobody.
+void RecordedWorld::Outcome(const core::ClientOutcome& outcome) {
+  const auto it = clients_.find(outcome.client);
+  if (it == clients_.end() || outcome.status != core::OutcomeStatus::kDone) return;
+  Client& client = it->second;
+  Cgroup& cgroup = cgroups_[static_cast<std::size_t>(client.home)];
+  const double hidden =
+      static_cast<double>(outcome.before) - static_cast<double>(outcome.after) - client.retained;
+  if (cgroup.program.can.collect && hidden >= kMoved) WasFree(cgroup.program, hidden, client.since);
+  client.since = At(outcome.received_at);
+}
+
 // It was free before anybody said so.
-void RecordedWorld::FirstReport(Program& program, double free) {
-  program.kept += free;
-  for (Demand::Point& point : program.need) point.bytes = std::max(point.bytes - free, 0.0);
+void RecordedWorld::WasFree(Program& program, double free, double since) {
+  if (since <= kBeginning) program.kept += free;
+  for (Demand::Point& point : program.need) {
+    if (point.progress >= since) point.bytes = std::max(point.bytes - free, 0.0);
+  }
   if (program.skipped) program.skipped->bytes = std::max(program.skipped->bytes - free, 0.0);
 }
 
@@ -219,7 +236,11 @@ std::optional<Scenario> RecordedWorld::ToScenario() const {
     plan.keep = 1;
     plan.in_chunks = program.can.release_in_chunks;
     plan.old_retained = program.kept;
-    if (heap == Heap::kCollected) plan.garbage_per_second = program.grown / scenario.seconds;
+    if (heap == Heap::kCollected) {
+      plan.garbage_per_second = program.grown / scenario.seconds;
+      // None would mean: as much as its collector allows.
+      plan.old_retained = std::max(plan.old_retained, 1.0);
+    }
     used += demand.At(0) + plan.old_retained;
     scenario.services.push_back(std::move(plan));
   }

@@ -55,6 +55,7 @@ class RecordedWorld {
   struct Client {
     int home = 0;
     bool reported = false;
+    double since = 0;  // what a collection finds has died after that
     double retained = 0;
     double lazily_freed = 0;
   };
@@ -69,7 +70,8 @@ class RecordedWorld {
   void SampleNode(const core::CgroupSample& sample);
   void Attach(const core::ClientAttached& attached);
   void Report(const core::ClientReport& report);
-  static void FirstReport(Program& program, double free);
+  void Outcome(const core::ClientOutcome& outcome);
+  static void WasFree(Program& program, double free, double since);
   static void CorrectForCache(Cgroup& cgroup, double at, Bytes cache);
   void Detach(core::ClientId client);
   void Vanish(core::CgroupId id, double at);

@@ -155,6 +155,29 @@ TEST_F(RecordedWorldTest, LazilyFreedMemoryIsTakenOffOnce) {
   EXPECT_THAT(world_.ToScenario()->services[0].demand.At(2), DoubleNear(300 * kMiBf, 1));
 }
 
+TEST_F(RecordedWorldTest, WhatACollectionFoundHadDiedBefore) {
+  core::Snapshot first;
+  first.samples = {Sample(kHolder, 230)};
+  core::ClientAttached attached{.client = kClient, .cgroup = kHolder};
+  attached.capabilities.collect = true;
+  const core::ClientReport report{.client = kClient,
+                                  .received_at = now_,
+                                  .live = 230 * kMiB,
+                                  .retained_kind = core::EstimateKind::kExact};
+  world_.Take(now_, first, std::vector<core::ClientEvent>{attached, report});
+  now_ += std::chrono::seconds(9);
+  const core::ClientOutcome outcome{.client = kClient,
+                                    .received_at = now_,
+                                    .status = core::OutcomeStatus::kDone,
+                                    .before = 230 * kMiB,
+                                    .after = 30 * kMiB};
+  world_.Take(now_, {}, std::vector<core::ClientEvent>{outcome});
+  const ServicePlan plan = world_.ToScenario()->services[0];
+  EXPECT_EQ(plan.heap, Heap::kCollected);
+  EXPECT_EQ(plan.old_retained, 200 * kMiBf);
+  EXPECT_THAT(plan.demand.At(5), DoubleNear(30 * kMiBf, 1));
+}
+
 TEST_F(RecordedWorldTest, NamesComeAlong) {
   Second(0);
   core::Snapshot snapshot;
