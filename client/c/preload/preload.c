@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "client/c/memgov.h"
@@ -48,9 +49,16 @@ static atomic_int g_phase;
 static pid_t g_pid; /* constant but in the child of a fork, where one thread runs when it changes */
 static _Thread_local bool t_attaches;
 
+/* What the program was started with. nginx, for one, takes the environment away from its workers and writes
+ * titles over its name. */
+static char g_socket[108]; /* empty: the default */
+static char g_name[64];
+static bool g_logs;
+
+/* In this order, so that who gives way in between finds the time and clears it. */
 static void wait_for_a_wait(uint64_t ms) {
-  atomic_store(&g_phase, WAITS);
   atomic_store(&mg_preload_due_ns, mg_now_ns() + MS(ms));
+  atomic_store(&g_phase, WAITS);
 }
 
 /* Async-signal-safe; what follows is most often exec. Only the forking thread exists here. */
@@ -72,11 +80,19 @@ int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(vo
   return __register_atfork == NULL ? ENOSYS : __register_atfork(prepare, parent, child, __dso_handle);
 }
 
+static bool is_set(const char* variable) {
+  const char* value = getenv(variable);
+  return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
+}
+
 __attribute__((constructor)) static void arm(void) {
   if (gnu_get_libc_version == NULL) return;
-  const char* disable = getenv("MEMGOV_DISABLE");
-  if (disable != NULL && *disable != '\0' && strcmp(disable, "0") != 0) return;
-  if (getauxval(AT_SECURE) != 0) return;
+  if (is_set("MEMGOV_DISABLE") || getauxval(AT_SECURE) != 0) return;
+  const char* socket = getenv("MEMGOV_SOCKET");
+  if (socket != NULL && strlen(socket) >= sizeof(g_socket)) return;
+  if (socket != NULL) memcpy(g_socket, socket, strlen(socket));
+  strncpy(g_name, program_invocation_short_name, sizeof(g_name) - 1);
+  g_logs = is_set("MEMGOV_LOG");
   mg_preload_find_waits();
   if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0) return;
   g_pid = getpid();
@@ -87,6 +103,21 @@ __attribute__((constructor)) static void arm(void) {
 static bool blocks_signals(void) {
   sigset_t blocked;
   return pthread_sigmask(SIG_SETMASK, NULL, &blocked) != 0 || !sigisemptyset(&blocked);
+}
+
+static void log_to_stderr(void* user, const char* line) {
+  (void)user;
+  const struct iovec parts[] = {{(void*)line, strlen(line)}, {(void*)"\n", 1}};
+  const ssize_t written = writev(STDERR_FILENO, parts, 2);
+  (void)written;
+}
+
+static int start(void) {
+  memgov_options options = MEMGOV_OPTIONS_INIT;
+  options.socket = g_socket[0] == '\0' ? MEMGOV_DEFAULT_SOCKET : g_socket;
+  options.name = g_name;
+  options.log = g_logs ? log_to_stderr : NULL;
+  return memgov_start(&options);
 }
 
 void mg_preload_consider(bool signal_safe) {
@@ -104,11 +135,14 @@ void mg_preload_consider(bool signal_safe) {
     /* Starting opens files, which would be a point of cancellation under libmemgov's lock. */
     int cancel_state = 0;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-    const int error = memgov_start(NULL);
+    const int error = start();
     pthread_setcancelstate(cancel_state, NULL);
     t_attaches = false;
-    atomic_store(&g_phase, ATTACHED);
-    if (error != 0) wait_for_a_wait(AGAIN_AFTER_FAILURE_MS);
+    if (error == 0) {
+      atomic_store(&g_phase, ATTACHED);
+    } else {
+      wait_for_a_wait(AGAIN_AFTER_FAILURE_MS);
+    }
   }
   errno = before;
 }
