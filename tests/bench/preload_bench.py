@@ -130,10 +130,11 @@ def main() -> int:
     if options.json:
         print(json.dumps(result))
         return 0
-    print(f"redis-benchmark, with ÷ without: {result['throughput_ratio']:.4f} (rounds {result['throughput_ratio_min']:.4f} "
-          f"to {result['throughput_ratio_max']:.4f}) of {result['requests_per_s']} requests a second; CPU time {result['cpu_ratio']:.4f}")
-    print(f"adds {result['rss_mib']:.2f} MiB resident, {result['threads']} threads ({result['agent_threads']} of ours), and {result['start_ms']:.3f} ms to a "
-          f"start of {result['start_ms_without']:.3f} ms")
+    print(f"redis-benchmark, with ÷ without: throughput {result['throughput_ratio']:.4f} (rounds "
+          f"{result['throughput_ratio_min']:.4f} to {result['throughput_ratio_max']:.4f}) of {result['requests_per_s']} "
+          f"requests a second, CPU time {result['cpu_ratio']:.4f}")
+    print(f"adds {result['rss_mib']:.2f} MiB resident, {result['threads']} threads ({result['agent_threads']} of ours), and "
+          f"{result['start_ms']:.3f} ms to a start of {result['start_ms_without']:.3f} ms")
     return 0
 
 
