@@ -90,7 +90,7 @@ __attribute__((constructor)) static void arm(void) {
   if (is_set("MEMGOV_DISABLE") || getauxval(AT_SECURE) != 0) return;
   const char* socket = getenv("MEMGOV_SOCKET");
   if (socket != NULL && strlen(socket) >= sizeof(g_socket)) return;
-  if (socket != NULL) memcpy(g_socket, socket, strlen(socket));
+  if (socket != NULL) strncpy(g_socket, socket, sizeof(g_socket) - 1);
   strncpy(g_name, program_invocation_short_name, sizeof(g_name) - 1);
   g_logs = is_set("MEMGOV_LOG");
   mg_preload_find_waits();

@@ -18,6 +18,7 @@
 
 /* WAIT(async-signal-safe or not, name, type, parameters, arguments). Another library's constructor may call
  * one before our own constructor has run; then it is found on the way. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): lists of parameters and arguments have theirs */
 #define WAIT(signal_safe, name, type, parameters, arguments)                     \
   static _Atomic(void*) g_next_##name;                                           \
   MEMGOV_EXPORT type name parameters {                                           \
@@ -27,6 +28,7 @@
     if (next == NULL) *(void**)&next = find(&g_next_##name, #name);              \
     return next arguments;                                                       \
   }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static void* find(_Atomic(void*)* next, const char* name) {
   void* const found = dlsym(RTLD_NEXT, name);
