@@ -2,6 +2,7 @@
 
 #include "client/c/memgov.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,9 +14,11 @@
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t g_stopped = PTHREAD_COND_INITIALIZER; /* signalled when g_running becomes false */
 static unsigned g_starts;
-static bool g_running;  /* the agent's thread exists; with g_starts == 0: it is being stopped */
-static bool g_prepared; /* g_agent is initialised and fork() is handled */
+static bool g_running; /* the agent's thread exists; with g_starts == 0: it is being stopped */
 static mg_agent g_agent;
+
+static pthread_once_t g_once = PTHREAD_ONCE_INIT;
+static int g_prepare_error; /* constant after g_once */
 
 /* --- fork() -----------------------------------------------------------------------------------------------
  */
@@ -41,6 +44,12 @@ static void after_fork_in_child(void) {
   pthread_mutex_unlock(&g_lock);
 }
 
+/* Not under the lock: a fork in another thread before the handlers are registered would take it along. */
+static void prepare(void) {
+  mg_agent_init(&g_agent);
+  g_prepare_error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
 /* --- options ----------------------------------------------------------------------------------------------
  */
 
@@ -56,6 +65,13 @@ static bool read_options(const memgov_options* from, memgov_options* to) {
   if (from->size < sizeof(*to)) return false; /* this is the first version: there is no smaller one */
   memcpy(to, from, sizeof(*to));
   return true;
+}
+
+/* libmemgov_preload.so keeps a session of its own until the program begins one. Then that one is for both. */
+static unsigned take_over_from_preload(void) {
+  unsigned (*give_way)(void) = NULL;
+  *(void**)&give_way = dlsym(RTLD_DEFAULT, "memgov_preload_give_way");
+  return give_way == NULL ? 0 : give_way();
 }
 
 static int start_agent(const memgov_options* options) {
@@ -81,20 +97,19 @@ int memgov_start(const memgov_options* options) {
   memgov_options known;
   if (!read_options(options, &known)) return EINVAL;
   if (is_set("MEMGOV_DISABLE")) return 0;
-  int error = 0;
+  pthread_once(&g_once, prepare);
+  int error = g_prepare_error;
+  if (error != 0) return error;
   pthread_mutex_lock(&g_lock);
   if (on_agent_thread()) {
     error = EDEADLK;
   } else {
     while (g_running && g_starts == 0) pthread_cond_wait(&g_stopped, &g_lock);
-    if (!g_prepared) {
-      mg_agent_init(&g_agent);
-      error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-      g_prepared = error == 0;
-    }
-    if (error == 0 && !g_running) {
+    if (!g_running) {
+      const unsigned others = take_over_from_preload();
       error = start_agent(&known);
       g_running = error == 0;
+      g_starts = g_running ? others : 0;
     }
     if (error == 0) ++g_starts;
   }

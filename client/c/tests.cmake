@@ -71,7 +71,32 @@ add_dependencies(memgov_c_allocators_test
   puppet_bare puppet_glibc puppet_glibc_static puppet_odd puppet_jemalloc puppet_jemalloc_static
   puppet_jemalloc_rdynamic puppet_jemalloc_prefixed)
 
+# What a rewriting of MADV_DONTNEED would do to jemalloc.
+add_executable(memgov_c_rewritten_madvise_test allocators/rewritten_madvise.c)
+target_compile_definitions(memgov_c_rewritten_madvise_test PRIVATE _GNU_SOURCE)
+target_compile_options(memgov_c_rewritten_madvise_test PRIVATE -fno-builtin)
+target_link_libraries(memgov_c_rewritten_madvise_test PRIVATE ${JEMALLOC})
+set_target_properties(memgov_c_rewritten_madvise_test PROPERTIES ENABLE_EXPORTS ON)
+add_test(NAME memgov_c_rewritten_madvise_test COMMAND memgov_c_rewritten_madvise_test)
+set_tests_properties(memgov_c_rewritten_madvise_test PROPERTIES ENVIRONMENT MALLOC_CONF=dirty_decay_ms:0)
+
+# The preload in programs that know nothing of it, and in some that start libmemgov themselves.
+add_executable(preload_puppet preload/puppet.c)
+foreach(library static shared)
+  set(target preload_puppet_memgov)
+  if(library STREQUAL shared)
+    set(target preload_puppet_memgov_shared)
+  endif()
+  add_executable(${target} preload/puppet.c)
+  target_compile_definitions(${target} PRIVATE PUPPET_MEMGOV)
+  target_link_libraries(${target} PRIVATE memgov_c_${library})
+endforeach()
+memgov_test(memgov_c_preload_test SOURCES preload/preload_test.cc DEPS memgov_c_testing)
+add_dependencies(memgov_c_preload_test
+  memgov_preload preload_puppet preload_puppet_memgov preload_puppet_memgov_shared)
+
 # Exports nothing but the ABI, needs nothing but libc, and both files agree with exports.txt.
 add_test(NAME memgov_c_abi_test
   COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/testing/abi_test.sh
-          ${CMAKE_NM} ${CMAKE_READELF} $<TARGET_FILE:memgov_c_shared> $<TARGET_FILE:memgov_c_static> ${EXPORTS})
+          ${CMAKE_NM} ${CMAKE_READELF} $<TARGET_FILE:memgov_c_shared> $<TARGET_FILE:memgov_c_static> ${EXPORTS}
+          $<TARGET_FILE:memgov_preload> ${CMAKE_CURRENT_SOURCE_DIR}/preload/exports.txt)

@@ -16,7 +16,12 @@
 #include <utility>
 #include <vector>
 
+// Installed, the two lie in one directory; in the source tree they do not.
+#if __has_include("../c/memgov.h")
 #include "client/c/memgov.h"
+#else
+#include "memgov.h"
+#endif
 
 namespace memgov {
 

@@ -2,6 +2,7 @@
  * reference finds what is linked statically beside us, dlsym what is loaded or preloaded. */
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,21 @@ static bool begins_with(const char* text, const char* beginning) {
   return strncmp(text, beginning, strlen(beginning)) == 0;
 }
 
+/* An address in whoever has the process's malloc. An executable that is not position independent (Debian's
+ * python3) and takes malloc's address makes that of a jump table of its own everybody's; its symbol is an
+ * undefined one. Such an executable hardly takes the addresses of all that an allocator defines. */
+static const void* find_malloc(void) {
+  static const char* const names[] = {"malloc", "calloc", "realloc", "posix_memalign", "malloc_usable_size"};
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); ++i) {
+    const void* address = dlsym(RTLD_DEFAULT, names[i]);
+    const ElfW(Sym)* symbol = NULL;
+    Dl_info info;
+    if (address == NULL || dladdr1(address, &info, (void**)&symbol, RTLD_DL_SYMENT) == 0) continue;
+    if (symbol == NULL || symbol->st_shndx != SHN_UNDEF) return address;
+  }
+  return dlsym(RTLD_DEFAULT, "malloc");
+}
+
 mg_allocators mg_detect_allocators(void) {
   mg_allocators found = {.count = 0};
   const mg_mallctl control = find_mallctl();
@@ -45,9 +61,8 @@ mg_allocators mg_detect_allocators(void) {
   if (jemalloc != NULL) found.list[found.count++] = jemalloc;
 
   /* A prefixed jemalloc stands beside the malloc of libc; one without a prefix replaces it. So the question
-   * is whose malloc the process calls. (Its address as we see it would be a jump table's in a non-PIE
-   * executable.) */
-  const void* process_malloc = dlsym(RTLD_DEFAULT, "malloc");
+   * is whose malloc the process calls. */
+  const void* process_malloc = find_malloc();
   const char* owner = owner_of(process_malloc);
   const void* control_address = NULL;
   memcpy(&control_address, &control, sizeof(control));

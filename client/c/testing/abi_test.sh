@@ -1,7 +1,7 @@
 #!/bin/sh
-# abi_test.sh NM READELF LIBRARY.so LIBRARY.a EXPORTS: what do the two files export and need?
+# abi_test.sh NM READELF LIBRARY.so LIBRARY.a EXPORTS PRELOAD.so PRELOAD_EXPORTS: what do the files export and need?
 set -eu
-nm=$1 readelf=$2 shared=$3 static=$4 exports=$5
+nm=$1 readelf=$2 shared=$3 static=$4 exports=$5 preload=$6 preload_exports=$7
 failures=0
 
 # expect WHAT WANTED GOT
@@ -11,18 +11,22 @@ expect() {
   failures=1
 }
 
+exported() { "$nm" -D --defined-only "$1" | awk '$2 != "A" {sub(/@.*/, "", $3); print $3}' | sort; }
+
 wanted=$(sort "$exports")
-expect "$shared exports something else than $exports" "$wanted" \
-  "$("$nm" -D --defined-only "$shared" | awk '$2 != "A" {sub(/@.*/, "", $3); print $3}' | sort)"
+expect "$shared exports something else than $exports" "$wanted" "$(exported "$shared")"
+expect "$preload exports something else than $preload_exports" "$(sort "$preload_exports")" "$(exported "$preload")"
 expect "$static defines other global symbols than $exports" "$wanted" \
   "$("$nm" -g --defined-only "$static" | awk 'NF == 3 {print $3}' | sort)"
-expect "$shared needs more than libc" "[libc.so.6]" \
-  "$("$readelf" -d "$shared" | awk '/\(NEEDED\)/ {print $NF}')"
 expect "$shared has another name" "[libmemgov.so.0]" \
   "$("$readelf" -d "$shared" | awk '/\(SONAME\)/ {print $NF}')"
-expect "$shared could be unloaded under its running thread" "NODELETE" \
-  "$("$readelf" -d "$shared" | grep -o NODELETE)"
-expect "$shared has relocations in its code" "" \
-  "$("$readelf" -d "$shared" | grep TEXTREL || true)"
+for each in "$shared" "$preload"; do
+  expect "$each needs more than libc" "[libc.so.6]" \
+    "$("$readelf" -d "$each" | awk '/\(NEEDED\)/ {print $NF}')"
+  expect "$each could be unloaded under its running thread" "NODELETE" \
+    "$("$readelf" -d "$each" | grep -o NODELETE)"
+  expect "$each has relocations in its code" "" \
+    "$("$readelf" -d "$each" | grep TEXTREL || true)"
+done
 [ "$failures" = 0 ] && echo "the ABI is as $exports says; $(stat -L -c %s "$shared") bytes"
 exit "$failures"

@@ -1,0 +1,166 @@
+/* libmemgov_preload.so joins a program that nobody rebuilt:
+ *
+ *     LD_PRELOAD=libmemgov_preload.so PROGRAM
+ *
+ * The variable is inherited by all that the program runs: shells, git, compilers, helpers that live for
+ * milliseconds, and programs that first enter a user namespace or a sandbox, for which a process must have
+ * one thread. So nothing starts with the process. The constructor notes the time, and the first call of a
+ * waiting function (waits.c) at least SETTLE_MS later attaches: by then the process lives long enough to
+ * matter, and in a wait it stands between two pieces of work, not in a fork handler, in the middle of an
+ * allocation, or under the loader's lock.
+ *
+ * A child of fork() begins the same way. Its fork handler only notes the time, so a child that executes
+ * another program, or saves a snapshot and exits, never gets an agent, and a daemon or a worker does. In a
+ * child of vfork() nothing happens: the memory is its parent's, and the process id tells.
+ *
+ * If the program starts libmemgov itself, the agent in here gives way to the program's, whose options hold;
+ * that one counts our start beside its own (memgov.c), so that there is one session in all cases. */
+
+#include "client/c/preload/preload.h"
+
+#include <errno.h>
+#include <gnu/libc-version.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "client/c/memgov.h"
+#include "client/c/process.h"
+
+#define MS(n) ((uint64_t)(n)*MG_NS_PER_MS)
+
+enum { SETTLE_MS = 100, AGAIN_AFTER_FAILURE_MS = 10000 };
+
+typedef enum phase {
+  STANDS_ASIDE = 0, /* switched off, or the program has more rights than who started it */
+  WAITS,            /* for a wait after mg_preload_due_ns */
+  ATTACHES,         /* one thread is in memgov_start() */
+  ATTACHED,
+  GAVE_WAY /* to the program's own libmemgov */
+} phase;
+
+_Atomic uint64_t mg_preload_due_ns;
+static atomic_int g_phase;
+static pid_t g_pid; /* constant but in the child of a fork, where one thread runs when it changes */
+static _Thread_local bool t_attaches;
+
+/* What the program was started with. nginx, for one, takes the environment away from its workers and writes
+ * titles over its name. */
+static char g_socket[108]; /* empty: the default */
+static char g_name[64];
+static bool g_logs;
+
+/* In this order, so that who gives way in between finds the time and clears it. */
+static void wait_for_a_wait(uint64_t ms) {
+  atomic_store(&mg_preload_due_ns, mg_now_ns() + MS(ms));
+  atomic_store(&g_phase, WAITS);
+}
+
+/* Async-signal-safe; what follows is most often exec. Only the forking thread exists here. */
+static void after_fork_in_child(void) {
+  if (atomic_load(&g_phase) == STANDS_ASIDE) return;
+  t_attaches = false;
+  g_pid = getpid();
+  wait_for_a_wait(SETTLE_MS);
+}
+
+/* musl's loader brings us into musl's programs too. What musl lacks is weak here and in the bundle
+ * (CMakeLists.txt), so that they run; nothing else of ours does. */
+#pragma weak gnu_get_libc_version
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void* object)
+    __attribute__((weak));
+extern void* __dso_handle __attribute__((visibility("hidden")));
+
+int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+  return __register_atfork == NULL ? ENOSYS : __register_atfork(prepare, parent, child, __dso_handle);
+}
+
+static bool is_set(const char* variable) {
+  const char* value = getenv(variable);
+  return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
+}
+
+__attribute__((constructor)) static void arm(void) {
+  if (gnu_get_libc_version == NULL) return;
+  if (is_set("MEMGOV_DISABLE") || getauxval(AT_SECURE) != 0) return;
+  const char* socket = getenv("MEMGOV_SOCKET");
+  if (socket != NULL && strlen(socket) >= sizeof(g_socket)) return;
+  if (socket != NULL) strncpy(g_socket, socket, sizeof(g_socket) - 1);
+  strncpy(g_name, program_invocation_short_name, sizeof(g_name) - 1);
+  g_logs = is_set("MEMGOV_LOG");
+  mg_preload_find_waits();
+  if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0) return;
+  g_pid = getpid();
+  wait_for_a_wait(SETTLE_MS);
+}
+
+/* A signal handler runs with its own signal blocked at least. */
+static bool blocks_signals(void) {
+  sigset_t blocked;
+  return pthread_sigmask(SIG_SETMASK, NULL, &blocked) != 0 || !sigisemptyset(&blocked);
+}
+
+static void log_to_stderr(void* user, const char* line) {
+  (void)user;
+  const struct iovec parts[] = {{(void*)line, strlen(line)}, {(void*)"\n", 1}};
+  const ssize_t written = writev(STDERR_FILENO, parts, 2);
+  (void)written;
+}
+
+static int start(void) {
+  memgov_options options = MEMGOV_OPTIONS_INIT;
+  options.socket = g_socket[0] == '\0' ? MEMGOV_DEFAULT_SOCKET : g_socket;
+  options.name = g_name;
+  options.log = g_logs ? log_to_stderr : NULL;
+  return memgov_start(&options);
+}
+
+void mg_preload_consider(bool signal_safe) {
+  const int before = errno;
+  const uint64_t now_ns = mg_now_ns();
+  const uint64_t due_ns = atomic_load(&mg_preload_due_ns);
+  int expected = WAITS;
+  if (due_ns == 0 || now_ns < due_ns || getpid() != g_pid) {
+    /* Not yet; or somebody else was quicker; or this is a child of vfork(). */
+  } else if (signal_safe && blocks_signals()) {
+    atomic_store(&mg_preload_due_ns, now_ns + MS(SETTLE_MS));
+  } else if (atomic_compare_exchange_strong(&g_phase, &expected, ATTACHES)) {
+    atomic_store(&mg_preload_due_ns, 0);
+    t_attaches = true;
+    /* Starting opens files, which would be a point of cancellation under libmemgov's lock. */
+    int cancel_state = 0;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    const int error = start();
+    pthread_setcancelstate(cancel_state, NULL);
+    t_attaches = false;
+    if (error == 0) {
+      atomic_store(&g_phase, ATTACHED);
+    } else {
+      wait_for_a_wait(AGAIN_AFTER_FAILURE_MS);
+    }
+  }
+  errno = before;
+}
+
+/* For a libmemgov in the program that is about to start: ends the agent in here, and returns how many starts
+ * the program's has to count for us, 0 or 1. */
+MEMGOV_EXPORT unsigned memgov_preload_give_way(void);
+unsigned memgov_preload_give_way(void) {
+  if (t_attaches) return 0; /* the one that asks is our own */
+  for (;;) {
+    int now = atomic_load(&g_phase);
+    if (now == STANDS_ASIDE) return 0;
+    if (now == ATTACHES) {
+      sched_yield(); /* another thread is in memgov_start(), which does not wait for anything */
+    } else if (atomic_compare_exchange_strong(&g_phase, &now, GAVE_WAY)) {
+      atomic_store(&mg_preload_due_ns, 0);
+      if (now == ATTACHED) memgov_stop();
+      return 1;
+    }
+  }
+}
