@@ -127,8 +127,9 @@ void RecordedWorld::Attach(const core::ClientAttached& attached) {
   Detach(attached.client);  // attached anew
   const int home = IndexOf(attached.cgroup);
   if (home < 0) return;
-  clients_[attached.client] = {};
-  clients_[attached.client].home = home;
+  Client& client = clients_[attached.client];
+  client.home = home;
+  if (At(*end_) > kBeginning) client.since = At(*end_);
   Cgroup& cgroup = cgroups_[static_cast<std::size_t>(home)];
   cgroup.clients.insert(attached.client);
   core::Capabilities& can = cgroup.program.can;
@@ -160,7 +161,8 @@ void RecordedWorld::Report(const core::ClientReport& report) {
 // A collection returned more than was reported: that had died before, and was needed by nobody.
 void RecordedWorld::Outcome(const core::ClientOutcome& outcome) {
   const auto it = clients_.find(outcome.client);
-  if (it == clients_.end() || outcome.status != core::OutcomeStatus::kDone) return;
+  // A setting frees nothing, and a failure tells nothing.
+  if (it == clients_.end() || outcome.after >= outcome.before) return;
   Client& client = it->second;
   Cgroup& cgroup = cgroups_[static_cast<std::size_t>(client.home)];
   const double hidden =
@@ -171,7 +173,7 @@ void RecordedWorld::Outcome(const core::ClientOutcome& outcome) {
 
 // It was free before anybody said so.
 void RecordedWorld::WasFree(Program& program, double free, double since) {
-  if (since <= kBeginning) program.kept += free;
+  if (since <= 0) program.kept += free;
   for (Demand::Point& point : program.need) {
     if (point.progress >= since) point.bytes = std::max(point.bytes - free, 0.0);
   }

@@ -165,7 +165,16 @@ TEST_F(RecordedWorldTest, WhatACollectionFoundHadDiedBefore) {
                                   .live = 230 * kMiB,
                                   .retained_kind = core::EstimateKind::kExact};
   world_.Take(now_, first, std::vector<core::ClientEvent>{attached, report});
-  now_ += std::chrono::seconds(9);
+  now_ += std::chrono::seconds(3);
+  const core::ClientOutcome setting{.client = kClient,
+                                    .received_at = now_,
+                                    .status = core::OutcomeStatus::kDone,
+                                    .before = kMiB,
+                                    .after = kMiB};
+  core::Snapshot second;
+  second.samples = {Sample(kHolder, 230)};
+  world_.Take(now_, second, std::vector<core::ClientEvent>{setting});
+  now_ += std::chrono::seconds(6);
   const core::ClientOutcome outcome{.client = kClient,
                                     .received_at = now_,
                                     .status = core::OutcomeStatus::kDone,
@@ -175,7 +184,7 @@ TEST_F(RecordedWorldTest, WhatACollectionFoundHadDiedBefore) {
   const ServicePlan plan = world_.ToScenario()->services[0];
   EXPECT_EQ(plan.heap, Heap::kCollected);
   EXPECT_EQ(plan.old_retained, 200 * kMiBf);
-  EXPECT_THAT(plan.demand.At(5), DoubleNear(30 * kMiBf, 1));
+  for (const double at : {0.0, 2.0, 5.0}) EXPECT_THAT(plan.demand.At(at), DoubleNear(30 * kMiBf, 1));
 }
 
 TEST_F(RecordedWorldTest, NamesComeAlong) {
