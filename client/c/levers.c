@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static const uint64_t kWorthReleasing = 1u << 20;
+
 void mg_levers_init(mg_levers* levers, mg_allocators allocators, int statm_fd) {
   *levers = (mg_levers){.allocators = allocators, .statm_fd = statm_fd};
   for (size_t i = 0; i < allocators.count && levers->mode == MG_MODE_UNKNOWN; ++i) {
@@ -18,12 +20,14 @@ static mg_release_mode startup_mode(const mg_levers* levers) {
 }
 
 static mg_capabilities capabilities(const mg_levers* levers) {
-  mg_capabilities all = {.stall = MG_STALL_UNKNOWN};
+  mg_capabilities all = {.release_in_chunks = levers->allocators.count > 0};
   for (size_t i = 0; i < levers->allocators.count; ++i) {
     const mg_capabilities* one = &levers->allocators.list[i]->capabilities;
     all.set_release_mode |= one->set_release_mode;
     all.release |= one->release;
+    all.release_in_chunks &= one->release_in_chunks; /* one that cannot would return all it has */
     all.retroactive |= one->retroactive;
+    all.needs_owner_thread |= one->needs_owner_thread;
     if (one->stall > all.stall) all.stall = one->stall;
   }
   return all;
@@ -75,19 +79,47 @@ static void fail(mg_outcome* outcome, const char* why) {
   outcome->status = MEMGOV_OUTCOME_FAILED;
 }
 
-/* The cheap allocator first (detection puts jemalloc before glibc); the next only if that was not enough. */
-static void release(const mg_levers* levers, uint64_t bytes, mg_outcome* outcome) {
+/* Whether an allocator that comes after others may have something: a trim of glibc's malloc that returns
+ * nothing costs as much as one that does. */
+static bool is_worth_it(const mg_allocator* allocator, const mg_process* process) {
+  const mg_estimate estimate = allocator->estimate(process);
+  return estimate.kind == MG_ESTIMATE_NONE || estimate.retained_bytes >= kWorthReleasing;
+}
+
+/* The cheap allocator first (detection puts glibc last); the next only if that was not enough. */
+static void release(const mg_levers* levers, const mg_directive* directive, mg_outcome* outcome) {
   if (levers->allocators.count == 0) {
     decline(outcome, "no levers: malloc belongs to %s", levers->allocators.unknown);
     return;
   }
   outcome->status = MEMGOV_OUTCOME_DONE;
   for (size_t i = 0; i < levers->allocators.count; ++i) {
-    const uint64_t now = mg_process_read(levers->statm_fd).resident_bytes;
-    if (i > 0 && now + bytes <= outcome->before_bytes) return;
-    const char* error = levers->allocators.list[i]->release();
+    mg_allocator* allocator = levers->allocators.list[i];
+    const mg_process now = mg_process_read(levers->statm_fd);
+    const uint64_t before = outcome->before_bytes;
+    const uint64_t returned = i > 0 && before > now.resident_bytes ? before - now.resident_bytes : 0;
+    if (i > 0 && (returned >= directive->bytes || !is_worth_it(allocator, &now))) continue;
+    mg_release order = {.bytes = directive->bytes - returned,
+                        .longest_stall_ns = (uint64_t)directive->longest_stall_ms * MG_NS_PER_MS};
+    const char* error = allocator->release(&order);
     if (error != NULL) fail(outcome, error);
+    if (order.stopped[0] != '\0') {
+      snprintf(outcome->why, sizeof(outcome->why), "%s", order.stopped);
+      return; /* the others could not keep the bound either */
+    }
   }
+}
+
+/* NULL when at least one of those that have modes has a lazy one. */
+static const char* why_no_lazy(const mg_levers* levers) {
+  const char* why = NULL;
+  for (size_t i = 0; i < levers->allocators.count; ++i) {
+    const mg_allocator* allocator = levers->allocators.list[i];
+    if (!allocator->capabilities.set_release_mode) continue;
+    if (allocator->why_no_lazy == NULL) return NULL;
+    why = allocator->why_no_lazy;
+  }
+  return why;
 }
 
 static void set_mode(mg_levers* levers, const mg_directive* directive, mg_outcome* outcome) {
@@ -105,10 +137,19 @@ static void set_mode(mg_levers* levers, const mg_directive* directive, mg_outcom
             allocators->count > 0 ? allocators->list[0]->why_no_mode : "no levers: unknown allocator");
     return;
   }
+  if (directive->mode == MG_MODE_LAZY && why_no_lazy(levers) != NULL) {
+    decline(outcome, "%s", why_no_lazy(levers));
+    return;
+  }
   outcome->status = MEMGOV_OUTCOME_DONE;
   for (size_t i = 0; i < allocators->count; ++i) {
-    if (!allocators->list[i]->capabilities.set_release_mode) continue;
-    const char* error = allocators->list[i]->set_mode(directive->mode);
+    mg_allocator* allocator = allocators->list[i];
+    if (!allocator->capabilities.set_release_mode) continue;
+    if (directive->mode == MG_MODE_LAZY && allocator->why_no_lazy != NULL) {
+      allocator->restore_mode(); /* as lazy as it can be */
+      continue;
+    }
+    const char* error = allocator->set_mode(directive->mode);
     if (error != NULL) {
       fail(outcome, error);
       mg_levers_revert(levers);
@@ -130,7 +171,7 @@ mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive,
   } else {
     switch (directive->action) {
       case MEMGOV_ACTION_RELEASE:
-        release(levers, directive->bytes, &outcome);
+        release(levers, directive, &outcome);
         break;
       case MEMGOV_ACTION_SET_RELEASE_MODE:
         set_mode(levers, directive, &outcome);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -11,14 +12,19 @@ namespace {
 
 std::vector<std::string> g_calls;
 const char* g_failure = nullptr;
+const char* g_stopped = nullptr;
+mg_release g_asked;
+std::uint64_t g_second_retains = 500 << 20;
 
 mg_estimate Exact(const mg_process*) { return {100, 50, 10, MG_ESTIMATE_EXACT}; }
-mg_estimate Bound(const mg_process*) { return {1000, 500, 0, MG_ESTIMATE_BOUND}; }
-const char* ReleaseFirst() {
+mg_estimate Bound(const mg_process*) { return {1000, g_second_retains, 0, MG_ESTIMATE_BOUND}; }
+const char* ReleaseFirst(mg_release* release) {
+  g_asked = *release;
+  if (g_stopped != nullptr) std::snprintf(release->stopped, sizeof(release->stopped), "%s", g_stopped);
   g_calls.emplace_back("release first");
   return g_failure;
 }
-const char* ReleaseSecond() {
+const char* ReleaseSecond(mg_release*) {
   g_calls.emplace_back("release second");
   return nullptr;
 }
@@ -32,11 +38,14 @@ class LeversTest : public ::testing::Test {
  protected:
   LeversTest() {
     g_calls.clear();
-    g_failure = nullptr;
-    first_.capabilities = {
-        .set_release_mode = true, .release = true, .retroactive = true, .stall = MG_STALL_SHORT};
-    second_.capabilities = {
-        .set_release_mode = false, .release = true, .retroactive = false, .stall = MG_STALL_LONG};
+    g_failure = g_stopped = nullptr;
+    g_second_retains = 500 << 20;
+    first_.capabilities.set_release_mode = first_.capabilities.release = true;
+    first_.capabilities.release_in_chunks = first_.capabilities.retroactive = true;
+    first_.capabilities.needs_owner_thread = true;
+    first_.capabilities.stall = MG_STALL_SHORT;
+    second_.capabilities.release = true;
+    second_.capabilities.stall = MG_STALL_LONG;
     mg_levers_init(&levers_, {{&first_, &second_}, 2, ""}, statm_);
   }
   ~LeversTest() override { close(statm_); }
@@ -47,9 +56,24 @@ class LeversTest : public ::testing::Test {
   }
 
   const int statm_ = mg_statm_open();
-  mg_allocator first_ = {"first 1", {}, MG_MODE_LAZY, nullptr, Exact, ReleaseFirst, SetMode, RestoreMode};
-  mg_allocator second_ = {"second 2",    {},      MG_MODE_UNKNOWN, "no modes", Bound,
-                          ReleaseSecond, nullptr, nullptr};
+  mg_allocator first_ = {.name = "first 1",
+                         .capabilities = {},
+                         .startup_mode = MG_MODE_LAZY,
+                         .why_no_mode = nullptr,
+                         .why_no_lazy = nullptr,
+                         .estimate = Exact,
+                         .release = ReleaseFirst,
+                         .set_mode = SetMode,
+                         .restore_mode = RestoreMode};
+  mg_allocator second_ = {.name = "second 2",
+                          .capabilities = {},
+                          .startup_mode = MG_MODE_UNKNOWN,
+                          .why_no_mode = "no modes",
+                          .why_no_lazy = nullptr,
+                          .estimate = Bound,
+                          .release = ReleaseSecond,
+                          .set_mode = nullptr,
+                          .restore_mode = nullptr};
   mg_levers levers_;
 };
 
@@ -62,12 +86,25 @@ TEST_F(LeversTest, TheDescriptionIsOfBoth) {
   EXPECT_TRUE(hello.capabilities.set_release_mode);
   EXPECT_EQ(hello.capabilities.stall, MG_STALL_LONG);
   EXPECT_EQ(hello.startup_mode, MG_MODE_LAZY);
+  EXPECT_TRUE(hello.capabilities.needs_owner_thread);
+}
+
+TEST_F(LeversTest, AReleaseStopsAtItsBytesOnlyIfAllAllocatorsCan) {
+  mg_hello hello = {};
+  mg_levers_describe(&levers_, &hello);
+  EXPECT_FALSE(hello.capabilities.release_in_chunks);
+  second_.capabilities.release_in_chunks = true;
+  mg_levers_describe(&levers_, &hello);
+  EXPECT_TRUE(hello.capabilities.release_in_chunks);
+  levers_.allocators.count = 0;
+  mg_levers_describe(&levers_, &hello);
+  EXPECT_FALSE(hello.capabilities.release_in_chunks);
 }
 
 TEST_F(LeversTest, AReportIsTheSumAndAsTrueAsItsWeakestPart) {
   mg_report report = mg_levers_report(&levers_);
   EXPECT_EQ(report.live_bytes, 1100u);
-  EXPECT_EQ(report.retained_bytes, 550u);
+  EXPECT_EQ(report.retained_bytes, (500u << 20) + 50u);
   EXPECT_EQ(report.lazily_freed_bytes, 10u);
   EXPECT_EQ(report.retained_kind, MG_ESTIMATE_BOUND);
   EXPECT_EQ(report.non_heap_bytes, 0u);
@@ -85,6 +122,45 @@ TEST_F(LeversTest, TheSecondAllocatorIsReleasedOnlyIfTheFirstDidNotReturnEnough)
   g_calls.clear();
   EXPECT_EQ(Do({.action = MEMGOV_ACTION_RELEASE, .bytes = 0}).status, MEMGOV_OUTCOME_DONE);
   EXPECT_EQ(g_calls, (Calls{"release first"}));
+}
+
+TEST_F(LeversTest, TheSecondAllocatorIsLeftAloneIfItHasNothing) {
+  g_second_retains = (1 << 20) - 1;
+  EXPECT_EQ(Do({.action = MEMGOV_ACTION_RELEASE, .bytes = 1ull << 40}).status, MEMGOV_OUTCOME_DONE);
+  EXPECT_EQ(g_calls, (Calls{"release first"}));
+}
+
+TEST_F(LeversTest, AnAllocatorIsToldTheBytesAndTheStallBound) {
+  Do({.action = MEMGOV_ACTION_RELEASE, .bytes = 77, .longest_stall_ms = 30});
+  EXPECT_EQ(g_asked.bytes, 77u);
+  EXPECT_EQ(g_asked.longest_stall_ns, 30000000u);
+  Do({.action = MEMGOV_ACTION_RELEASE, .bytes = 78});
+  EXPECT_EQ(g_asked.longest_stall_ns, 0u);
+}
+
+TEST_F(LeversTest, AReleaseThatTheBoundEndedIsDoneAndSaysSo) {
+  g_stopped = "first: stopped after 3 MiB";
+  const mg_outcome outcome = Do({.action = MEMGOV_ACTION_RELEASE, .bytes = 1ull << 40});
+  EXPECT_EQ(outcome.status, MEMGOV_OUTCOME_DONE);
+  EXPECT_STREQ(outcome.why, "first: stopped after 3 MiB");
+  EXPECT_EQ(g_calls, (Calls{"release first"}));
+}
+
+TEST_F(LeversTest, AnAllocatorWithoutALazyModeIsAskedForEagerOnly) {
+  const auto set = [&](mg_release_mode mode) {
+    return Do({.ttl_ms = 5000, .action = MEMGOV_ACTION_SET_RELEASE_MODE, .mode = mode});
+  };
+  first_.why_no_lazy = "always eager";
+  EXPECT_EQ(set(MG_MODE_EAGER).status, MEMGOV_OUTCOME_DONE);
+  const mg_outcome lazy = set(MG_MODE_LAZY);
+  EXPECT_EQ(lazy.status, MEMGOV_OUTCOME_DECLINED);
+  EXPECT_STREQ(lazy.why, "always eager");
+  EXPECT_EQ(g_calls, (Calls{"eager"}));
+  // Beside one that has it, it goes back to what it was.
+  second_.capabilities.set_release_mode = true;
+  second_.set_mode = SetMode;
+  EXPECT_EQ(set(MG_MODE_LAZY).status, MEMGOV_OUTCOME_DONE);
+  EXPECT_EQ(g_calls, (Calls{"eager", "restore", "lazy"}));
 }
 
 TEST_F(LeversTest, AFailureIsToldInItsWords) {

@@ -6,8 +6,8 @@
  *
  * One background thread keeps a session with the governor (memgovd) over a Unix socket, tells it how much
  * memory the allocator holds without need, and carries out its directives through the allocator that the
- * process uses: glibc's malloc or jemalloc (client/README.md has the table). Without a governor it does
- * nothing, quietly.
+ * process uses: glibc's malloc, jemalloc, gperftools' tcmalloc or mimalloc (client/README.md has the table).
+ * Without a governor it does nothing, quietly.
  *
  * Rules of this interface:
  *
@@ -64,7 +64,8 @@ typedef enum memgov_event_kind {
   MEMGOV_EVENT_CONNECTED = 1, /* the socket is connected. text: its path */
   MEMGOV_EVENT_WELCOMED = 2,  /* text: our cgroup as the governor sees it; enforcing */
   MEMGOV_EVENT_DIRECTIVE = 3, /* a directive arrived. text: the governor's reason; id, action, bytes, level */
-  MEMGOV_EVENT_OUTCOME = 4,   /* ... and was answered. text: why, if not done; id to wall_ns are set */
+  MEMGOV_EVENT_OUTCOME = 4,   /* ... and was answered. text: why, if not done
+                               * or cut short by the stall bound; id to wall_ns are set */
   MEMGOV_EVENT_DISCONNECTED = 5, /* not, or no longer, in a session. text: why; told once */
   MEMGOV_EVENT_REVERTED = 6      /* a time to live ended. text: what was restored; action */
 } memgov_event_kind;

@@ -12,7 +12,8 @@ memgov_test(memgov_c_test
 
 # Tests of the parts see the object files as they were before the merge.
 memgov_test(memgov_c_core_test
-  SOURCES arena_test.cc grpc_stream_test.cc levers_test.cc wire_test.cc
+  SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc arena_test.cc grpc_stream_test.cc levers_test.cc
+          wire_test.cc
   DEPS $<TARGET_OBJECTS:memgov_c_core> ${NGHTTP2_ARCHIVE} ${NANOPB_ARCHIVE} memgov_c_testing ${CMAKE_DL_LIBS})
 add_dependencies(memgov_c_core_test memgov_c_core)
 
@@ -30,6 +31,9 @@ endif()
 
 find_library(JEMALLOC_ARCHIVE libjemalloc_pic.a REQUIRED)
 find_library(JEMALLOC libjemalloc.so REQUIRED)
+find_library(GPERFTOOLS_ARCHIVE libtcmalloc_minimal.a REQUIRED)
+find_library(GPERFTOOLS libtcmalloc_minimal.so REQUIRED)
+find_library(MIMALLOC libmimalloc.so REQUIRED)
 
 # jemalloc as --with-jemalloc-prefix=je_ would make it: its public names, and those alone, get the prefix.
 set(JEMALLOC_PREFIXED ${CMAKE_CURRENT_BINARY_DIR}/libjemalloc_prefixed.a)
@@ -65,11 +69,22 @@ puppet(puppet_jemalloc_prefixed
   DEFINITIONS PUPPET_MEMGOV PUPPET_MALLCTL=je_mallctl PUPPET_MALLOC=je_malloc PUPPET_FREE=je_free
   LIBRARIES memgov_c_static ${JEMALLOC_PREFIXED} m)
 add_dependencies(puppet_jemalloc_prefixed memgov_c_jemalloc_prefixed)
+# Nothing in the puppet names these two.
+puppet(puppet_gperftools
+  DEFINITIONS PUPPET_MEMGOV LIBRARIES memgov_c_shared -Wl,--no-as-needed ${GPERFTOOLS} -Wl,--as-needed)
+puppet(puppet_gperftools_static
+  DEFINITIONS PUPPET_MEMGOV
+  LIBRARIES memgov_c_static ${GPERFTOOLS_ARCHIVE} stdc++ m)
+puppet(puppet_mimalloc
+  DEFINITIONS PUPPET_MEMGOV LIBRARIES memgov_c_shared -Wl,--no-as-needed ${MIMALLOC} -Wl,--as-needed)
 
-memgov_test(memgov_c_allocators_test SOURCES allocators/allocators_test.cc DEPS memgov_c_testing)
+memgov_test(memgov_c_allocators_test
+  SOURCES allocators/allocators_test.cc allocators/more_allocators_test.cc DEPS memgov_c_testing)
+target_compile_definitions(memgov_c_allocators_test PRIVATE
+  GPERFTOOLS="${GPERFTOOLS}" JEMALLOC="${JEMALLOC}" MIMALLOC="${MIMALLOC}")
 add_dependencies(memgov_c_allocators_test
   puppet_bare puppet_glibc puppet_glibc_static puppet_odd puppet_jemalloc puppet_jemalloc_static
-  puppet_jemalloc_rdynamic puppet_jemalloc_prefixed)
+  puppet_jemalloc_rdynamic puppet_jemalloc_prefixed puppet_gperftools puppet_gperftools_static puppet_mimalloc)
 
 # What a rewriting of MADV_DONTNEED would do to jemalloc.
 add_executable(memgov_c_rewritten_madvise_test allocators/rewritten_madvise.c)

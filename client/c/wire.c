@@ -57,7 +57,9 @@ size_t mg_wire_hello(const mg_hello* hello, uint8_t out[MG_WIRE_MAX]) {
   wire->has_capabilities = true;
   wire->capabilities.set_release_mode = hello->capabilities.set_release_mode;
   wire->capabilities.release = hello->capabilities.release;
+  wire->capabilities.release_in_chunks = hello->capabilities.release_in_chunks;
   wire->capabilities.retroactive = hello->capabilities.retroactive;
+  wire->capabilities.needs_owner_thread = hello->capabilities.needs_owner_thread;
   wire->capabilities.stall_class = (memgov_v1_StallClass)hello->capabilities.stall;
   wire->startup_release_mode = (memgov_v1_ReleaseMode)hello->startup_mode;
   return encode(&message, out);
@@ -133,6 +135,7 @@ static void take_action(const memgov_v1_Directive* from, mg_directive* to) {
     case memgov_v1_Directive_release_tag:
       to->action = MEMGOV_ACTION_RELEASE;
       to->bytes = from->action.release.bytes;
+      to->longest_stall_ms = from->action.release.longest_stall_ms;
       break;
     case memgov_v1_Directive_collect_tag:
       to->action = MEMGOV_ACTION_COLLECT;

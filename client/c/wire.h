@@ -32,7 +32,9 @@ typedef enum mg_estimate_kind {
 typedef struct mg_capabilities {
   bool set_release_mode;
   bool release;
+  bool release_in_chunks;
   bool retroactive;
+  bool needs_owner_thread;
   mg_stall stall;
 } mg_capabilities;
 
@@ -56,7 +58,7 @@ typedef struct mg_report {
 typedef struct mg_outcome {
   uint64_t id;
   memgov_outcome status;
-  char why[192];
+  char why[192]; /* if not DONE: the reason; if DONE: why it ended early, or empty */
   uint64_t before_bytes;
   uint64_t after_bytes;
   uint64_t wall_ns;
@@ -78,6 +80,7 @@ typedef struct mg_directive {
   memgov_action action;
   mg_release_mode mode; /* of SetReleaseMode, which may be a number that we do not know */
   uint64_t bytes;
+  uint32_t longest_stall_ms; /* of Release; 0: no bound */
 } mg_directive;
 
 typedef enum mg_message_kind { MG_MESSAGE_UNKNOWN, MG_MESSAGE_WELCOME, MG_MESSAGE_DIRECTIVE } mg_message_kind;

@@ -26,8 +26,12 @@ TEST(WireTest, Hello) {
   std::snprintf(hello.runtime, sizeof(hello.runtime), "jemalloc 5.3.0");
   std::snprintf(hello.client, sizeof(hello.client), "memgov-c 1");
   std::snprintf(hello.name, sizeof(hello.name), "checkout");
-  hello.capabilities = {
-      .set_release_mode = true, .release = true, .retroactive = true, .stall = MG_STALL_SHORT};
+  hello.capabilities = {.set_release_mode = true,
+                        .release = true,
+                        .release_in_chunks = false,
+                        .retroactive = true,
+                        .needs_owner_thread = true,
+                        .stall = MG_STALL_SHORT};
   hello.startup_mode = MG_MODE_LAZY;
   std::uint8_t out[MG_WIRE_MAX];
   const v1::Hello read = Parse(out, mg_wire_hello(&hello, out)).hello();
@@ -38,6 +42,7 @@ TEST(WireTest, Hello) {
   EXPECT_TRUE(read.capabilities().release());
   EXPECT_TRUE(read.capabilities().retroactive());
   EXPECT_FALSE(read.capabilities().release_in_chunks());
+  EXPECT_TRUE(read.capabilities().needs_owner_thread());
   EXPECT_EQ(read.capabilities().stall_class(), v1::STALL_CLASS_SHORT);
   EXPECT_EQ(read.startup_release_mode(), v1::RELEASE_MODE_LAZY);
 }
@@ -109,7 +114,12 @@ TEST(WireTest, TheLargestMessagesFit) {
   std::memset(&hello, 'x', sizeof(hello));
   hello.runtime[sizeof(hello.runtime) - 1] = hello.client[sizeof(hello.client) - 1] = '\0';
   hello.name[sizeof(hello.name) - 1] = '\0';
-  hello.capabilities = {true, true, true, MG_STALL_LONG};
+  hello.capabilities = {.set_release_mode = true,
+                        .release = true,
+                        .release_in_chunks = true,
+                        .retroactive = true,
+                        .needs_owner_thread = true,
+                        .stall = MG_STALL_LONG};
   hello.startup_mode = MG_MODE_EAGER;
   mg_outcome outcome;
   std::memset(&outcome, 'x', sizeof(outcome));
@@ -151,6 +161,7 @@ TEST(WireTest, Directive) {
   directive->mutable_reason()->set_observed(91.5);
   directive->mutable_reason()->set_text(std::string(5000, 'r'));
   directive->mutable_release()->set_bytes(1 << 20);
+  directive->mutable_release()->set_longest_stall_ms(30);
   mg_governor_message read = Read(message);
   ASSERT_EQ(read.kind, MG_MESSAGE_DIRECTIVE);
   EXPECT_EQ(read.directive.id, 9u);
@@ -160,6 +171,7 @@ TEST(WireTest, Directive) {
   EXPECT_EQ(read.directive.reason, std::string(255, 'r'));
   EXPECT_EQ(read.directive.action, MEMGOV_ACTION_RELEASE);
   EXPECT_EQ(read.directive.bytes, 1u << 20);
+  EXPECT_EQ(read.directive.longest_stall_ms, 30u);
 
   directive->mutable_set_release_mode()->set_mode(v1::RELEASE_MODE_EAGER);
   read = Read(message);

@@ -24,17 +24,26 @@ typedef struct mg_estimate {
   mg_estimate_kind kind;       /* NONE: the allocator cannot tell now; the bytes are 0 */
 } mg_estimate;
 
+/* A release as it is asked for, and how it ended. */
+typedef struct mg_release {
+  uint64_t bytes;            /* stop once this much is returned, where that is possible; 0: return all */
+  uint64_t longest_stall_ns; /* stop rather than hold up another thread for longer; 0: no bound */
+  char stopped[160];         /* out: what happened, if the bound ended it before `bytes` */
+} mg_release;
+
 typedef struct mg_allocator {
   char name[32]; /* with version: "glibc 2.36" */
   mg_capabilities capabilities;
   mg_release_mode startup_mode;
   const char* why_no_mode; /* why capabilities.set_release_mode is false */
+  const char* why_no_lazy; /* why it can be set to EAGER only; NULL: to both */
 
   /* `process` is a fresh reading whose anon_bytes leaves out what other allocators account for. */
   mg_estimate (*estimate)(const mg_process* process);
 
-  /* Returns free memory to the kernel. NULL, or what went wrong. */
-  const char* (*release)(void);
+  /* Returns free memory to the kernel. Only capabilities.release_in_chunks can stop before all is returned.
+   * NULL, or what went wrong. */
+  const char* (*release)(mg_release* release);
 
   /* Sets LAZY or EAGER, remembering what was set before the first call; restore_mode() returns to that. Only
    * if capabilities.set_release_mode. NULL, or what went wrong (nothing is left half set then). */
@@ -60,9 +69,28 @@ mg_allocators mg_detect_allocators(void);
 typedef int (*mg_mallctl)(const char* name, void* old_value, size_t* old_size, void* new_value,
                           size_t new_size);
 
+/* The C interface of gperftools' tcmalloc: MallocExtension_*, and tc_version. */
+typedef struct mg_gperftools {
+  int (*get_property)(const char* name, size_t* value); /* 0: there is no such property */
+  int (*set_property)(const char* name, size_t value);
+  void (*release_to_system)(size_t bytes);
+  const char* (*version)(int* major, int* minor, const char** patch); /* NULL: not found */
+} mg_gperftools;
+
+/* mimalloc's: mi_version, mi_collect and so on. */
+typedef struct mg_mimalloc {
+  int (*version)(void);
+  void (*collect)(bool force);
+  void (*thread_init)(void);
+  long (*option_get)(int option);
+  void (*option_set)(int option, long value);
+} mg_mimalloc;
+
 /* The implementations. NULL: that version has no lever that we know. */
 mg_allocator* mg_glibc_allocator(void);
 mg_allocator* mg_jemalloc_allocator(mg_mallctl mallctl);
+mg_allocator* mg_gperftools_allocator(const mg_gperftools* functions);
+mg_allocator* mg_mimalloc_allocator(const mg_mimalloc* functions);
 
 #ifdef __cplusplus
 }

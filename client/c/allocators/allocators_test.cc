@@ -8,8 +8,7 @@
 #include <string>
 #include <thread>
 
-#include "client/c/testing/fake_governor.h"
-#include "client/c/testing/puppet_process.h"
+#include "client/c/testing/levers_fixture.h"
 #include "client/c/testing/rude_peer.h"
 
 namespace memgov::testing {
@@ -19,44 +18,7 @@ using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::StartsWith;
 
-constexpr std::uint64_t kMiB = 1 << 20;
 const char kDefaultDecay[] = "10000 0 10000 0";
-
-class LeversTest : public ::testing::Test {
- protected:
-  // Starts a puppet's agent and waits until it is welcomed.
-  v1::Hello Attach(PuppetProcess& puppet) {
-    EXPECT_EQ(puppet.Call("start " + directory_.path()), "0");
-    EXPECT_TRUE(governor_.WaitFor([](const auto& heard) { return heard.hellos.size() == 1; }));
-    return governor_.heard().hellos.back();
-  }
-
-  // Waits for a new report that satisfies; an empty one when patience ends.
-  template <typename Predicate>
-  v1::Report WaitForReport(Predicate satisfies) {
-    const std::size_t before = governor_.heard().reports.size();
-    v1::Report found;
-    EXPECT_TRUE(governor_.WaitFor([&](const auto& heard) {
-      if (heard.reports.size() > before) found = heard.reports.back();
-      return heard.reports.size() > before && satisfies(found);
-    })) << "the last report was: "
-        << governor_.heard().reports.back().ShortDebugString();
-    return found;
-  }
-
-  v1::Report WaitForRetained(std::uint64_t at_least, std::uint64_t at_most) {
-    return WaitForReport([=](const v1::Report& report) {
-      return report.retained_bytes() >= at_least && report.retained_bytes() <= at_most;
-    });
-  }
-
-  SocketDirectory directory_;
-  FakeGovernor governor_{directory_.path(), {.report_every_ms = 200}};
-};
-
-std::int64_t Returned(const v1::Outcome& outcome) {
-  return static_cast<std::int64_t>(outcome.before_bytes()) - static_cast<std::int64_t>(outcome.after_bytes());
-}
 
 // Grows to 256 MiB, frees 90 %, releases; the report before, the outcome and the report after must tell the
 // same story.
@@ -95,13 +57,15 @@ TEST_P(ReleaseTest, ReturnsWhatTheReportSaid) {
 INSTANTIATE_TEST_SUITE_P(Allocators, ReleaseTest,
                          ::testing::Values("puppet_glibc", "puppet_glibc_static", "puppet_jemalloc",
                                            "puppet_jemalloc_static", "puppet_jemalloc_rdynamic",
-                                           "puppet_jemalloc_prefixed"));
+                                           "puppet_jemalloc_prefixed", "puppet_gperftools",
+                                           "puppet_gperftools_static"));
 
 TEST_F(LeversTest, GlibcIsTold) {
   PuppetProcess puppet("puppet_glibc");
   const v1::Hello hello = Attach(puppet);
   EXPECT_THAT(hello.runtime(), MatchesRegex("glibc 2\\.[0-9]+"));
   EXPECT_FALSE(hello.capabilities().set_release_mode());
+  EXPECT_FALSE(hello.capabilities().release_in_chunks());
   EXPECT_EQ(hello.capabilities().stall_class(), v1::STALL_CLASS_LONG);
   EXPECT_EQ(hello.startup_release_mode(), v1::RELEASE_MODE_UNSPECIFIED);
   const v1::Outcome outcome = governor_.Ask(SetMode(v1::RELEASE_MODE_EAGER, 1000));
@@ -125,6 +89,7 @@ TEST_F(LeversTest, JemallocIsTold) {
   EXPECT_THAT(hello.runtime(), MatchesRegex("jemalloc [0-9]+\\.[0-9]+\\.[0-9]+"));
   EXPECT_TRUE(hello.capabilities().set_release_mode());
   EXPECT_TRUE(hello.capabilities().retroactive());
+  EXPECT_TRUE(hello.capabilities().release_in_chunks());
   EXPECT_EQ(hello.capabilities().stall_class(), v1::STALL_CLASS_SHORT);
   const v1::Report report = WaitForReport([](const v1::Report&) { return true; });
   EXPECT_EQ(report.retained_kind(), v1::ESTIMATE_KIND_EXACT);
@@ -132,7 +97,9 @@ TEST_F(LeversTest, JemallocIsTold) {
 
 TEST_F(LeversTest, APrefixedJemallocAndGlibcAreBothDriven) {
   PuppetProcess puppet("puppet_jemalloc_prefixed");
-  EXPECT_THAT(Attach(puppet).runtime(), MatchesRegex("jemalloc [0-9.]+ \\+ glibc 2\\.[0-9]+"));
+  const v1::Hello hello = Attach(puppet);
+  EXPECT_THAT(hello.runtime(), MatchesRegex("jemalloc [0-9.]+ \\+ glibc 2\\.[0-9]+"));
+  EXPECT_FALSE(hello.capabilities().release_in_chunks());  // glibc's part is all or nothing
 }
 
 TEST_F(LeversTest, AnUnknownAllocatorIsSaidToBeSo) {

@@ -27,6 +27,46 @@ static mg_mallctl find_mallctl(void) {
   return NULL;
 }
 
+/* gperftools and mimalloc have no other names. */
+#define WEAK __attribute__((weak))
+/* NOLINTBEGIN(readability-identifier-naming): theirs */
+extern int MallocExtension_GetNumericProperty(const char*, size_t*) WEAK;
+extern int MallocExtension_SetNumericProperty(const char*, size_t) WEAK;
+extern void MallocExtension_ReleaseToSystem(size_t) WEAK;
+/* NOLINTEND(readability-identifier-naming) */
+extern const char* tc_version(int*, int*, const char**) WEAK;
+extern int mi_version(void) WEAK;
+extern void mi_collect(bool) WEAK;
+extern void mi_thread_init(void) WEAK;
+extern long mi_option_get(int) WEAK;
+extern void mi_option_set(int, long) WEAK;
+
+/* Sets a function pointer to what is linked beside us, or to what is loaded under that name. */
+#define FIND(pointer, function)                                                  \
+  do {                                                                           \
+    (pointer) = (function);                                                      \
+    if ((pointer) == NULL) *(void**)&(pointer) = dlsym(RTLD_DEFAULT, #function); \
+  } while (0)
+
+static mg_gperftools find_gperftools(void) {
+  mg_gperftools found;
+  FIND(found.get_property, MallocExtension_GetNumericProperty);
+  FIND(found.set_property, MallocExtension_SetNumericProperty);
+  FIND(found.release_to_system, MallocExtension_ReleaseToSystem);
+  FIND(found.version, tc_version);
+  return found;
+}
+
+static mg_mimalloc find_mimalloc(void) {
+  mg_mimalloc found;
+  FIND(found.version, mi_version);
+  FIND(found.collect, mi_collect);
+  FIND(found.thread_init, mi_thread_init);
+  FIND(found.option_get, mi_option_get);
+  FIND(found.option_set, mi_option_set);
+  return found;
+}
+
 /* The file that an address belongs to, without its directories. */
 static const char* owner_of(const void* address) {
   Dl_info info;
@@ -54,19 +94,35 @@ static const void* find_malloc(void) {
   return dlsym(RTLD_DEFAULT, "malloc");
 }
 
-mg_allocators mg_detect_allocators(void) {
-  mg_allocators found = {.count = 0};
-  const mg_mallctl control = find_mallctl();
-  mg_allocator* jemalloc = control == NULL ? NULL : mg_jemalloc_allocator(control);
-  if (jemalloc != NULL) found.list[found.count++] = jemalloc;
+/* Adds an allocator, if its version is one that we know. Whether its file owns malloc as well. `function`
+ * points to one of its functions. */
+static bool add(mg_allocators* found, mg_allocator* allocator, const void* function,
+                const char* malloc_owner) {
+  if (allocator == NULL) return false;
+  found->list[found->count++] = allocator;
+  const void* address = NULL;
+  memcpy(&address, function, sizeof(address));
+  return strcmp(malloc_owner, owner_of(address)) == 0;
+}
 
-  /* A prefixed jemalloc stands beside the malloc of libc; one without a prefix replaces it. So the question
-   * is whose malloc the process calls. */
-  const void* process_malloc = find_malloc();
-  const char* owner = owner_of(process_malloc);
-  const void* control_address = NULL;
-  memcpy(&control_address, &control, sizeof(control));
-  const bool is_jemalloc = jemalloc != NULL && strcmp(owner, owner_of(control_address)) == 0;
+mg_allocators mg_detect_allocators(void) {
+  /* An allocator under a prefix stands beside the malloc of libc; one that takes malloc's name replaces it.
+   * So the question is whose malloc the process calls. */
+  const char* owner = owner_of(find_malloc());
+  mg_allocators found = {.count = 0};
+  bool known = false;
+  const mg_mallctl control = find_mallctl();
+  if (control != NULL) known |= add(&found, mg_jemalloc_allocator(control), &control, owner);
+  const mg_gperftools gperftools = find_gperftools();
+  if (gperftools.get_property != NULL && gperftools.set_property != NULL &&
+      gperftools.release_to_system != NULL) {
+    known |= add(&found, mg_gperftools_allocator(&gperftools), &gperftools.get_property, owner);
+  }
+  const mg_mimalloc mimalloc = find_mimalloc();
+  if (mimalloc.version != NULL && mimalloc.collect != NULL && mimalloc.thread_init != NULL &&
+      mimalloc.option_get != NULL && mimalloc.option_set != NULL) {
+    known |= add(&found, mg_mimalloc_allocator(&mimalloc), &mimalloc.version, owner);
+  }
   if (begins_with(owner, "libc.so.") || begins_with(owner, "libc-")) {
     mg_allocator* glibc = mg_glibc_allocator();
     if (glibc != NULL) {
@@ -74,6 +130,6 @@ mg_allocators mg_detect_allocators(void) {
       return found;
     }
   }
-  if (!is_jemalloc) snprintf(found.unknown, sizeof(found.unknown), "%s", *owner == '\0' ? "?" : owner);
+  if (!known) snprintf(found.unknown, sizeof(found.unknown), "%s", *owner == '\0' ? "?" : owner);
   return found;
 }

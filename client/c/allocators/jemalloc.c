@@ -7,8 +7,11 @@
  *     eager:  both 0; jemalloc purges at once what is dirty or muzzy then
  *
  * Both exist for each arena and, under arenas.*, for arenas that are made later. (arena.4096, which means all
- * arenas elsewhere, is refused there.) Release is arena.4096.purge, which takes dirty and muzzy pages, in any
- * mode. */
+ * arenas elsewhere, is refused there.)
+ *
+ * Release is arena.<i>.purge, which takes all dirty and muzzy pages of that arena, in any mode: so it can
+ * stop between arenas, not within one. jemalloc holds none of malloc's locks while it calls madvise, so one
+ * purge stalls others for milliseconds however much it returns, and a stall bound needs no stop. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +21,8 @@
 #include "client/c/allocators/allocator.h"
 
 enum {
-  ARENAS_MAX = 512, /* jemalloc makes four for each CPU; those beyond are left as they are */
+  ALL_ARENAS = 4096, /* MALLCTL_ARENAS_ALL */
+  ARENAS_MAX = 512,  /* jemalloc makes four for each CPU; those beyond are left as they are */
   DEFAULT_DIRTY_MS = 10000,
   DEFAULT_MUZZY_MS = 0,
   LAZY_DIRTY_MS = 100
@@ -119,10 +123,15 @@ static uint64_t pages(const char* name) {
   return get(name, &count, sizeof(count)) ? count * g_jemalloc.page_bytes : 0;
 }
 
+/* Of the statistics. */
+static void refresh(void) {
+  uint64_t epoch = 1;
+  g_jemalloc.mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
+}
+
 static mg_estimate jemalloc_estimate(const mg_process* process) {
   (void)process;
-  uint64_t epoch = 1; /* refreshes the statistics */
-  g_jemalloc.mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
+  refresh();
   mg_estimate estimate = {.kind = MG_ESTIMATE_EXACT};
   estimate.live_bytes = pages("stats.arenas.4096.pactive");
   estimate.lazily_freed_bytes = pages("stats.arenas.4096.pmuzzy");
@@ -130,12 +139,40 @@ static mg_estimate jemalloc_estimate(const mg_process* process) {
   return estimate;
 }
 
-static const char* jemalloc_release(void) {
-  const int error = g_jemalloc.mallctl("arena.4096.purge", NULL, NULL, NULL, 0);
+static const char* purge(unsigned arena) {
+  char name[24];
+  snprintf(name, sizeof(name), "arena.%u.purge", arena);
+  const int error = g_jemalloc.mallctl(name, NULL, NULL, NULL, 0);
   if (error == 0) return NULL;
-  snprintf(g_jemalloc.error, sizeof(g_jemalloc.error), "jemalloc's arena.4096.purge failed with errno %d",
-           error);
+  snprintf(g_jemalloc.error, sizeof(g_jemalloc.error), "jemalloc's %s failed with errno %d", name, error);
   return g_jemalloc.error;
+}
+
+/* Dirty and muzzy pages of one arena, as of the last refresh. */
+static uint64_t held_by(unsigned arena) {
+  char dirty[40];
+  char muzzy[40];
+  snprintf(dirty, sizeof(dirty), "stats.arenas.%u.pdirty", arena);
+  snprintf(muzzy, sizeof(muzzy), "stats.arenas.%u.pmuzzy", arena);
+  return pages(dirty) + pages(muzzy);
+}
+
+static const char* jemalloc_release(mg_release* release) {
+  refresh();
+  const uint64_t enough = release->bytes == 0 ? UINT64_MAX : release->bytes;
+  const uint64_t held = held_by(ALL_ARENAS);
+  uint64_t returned = 0;
+  if (enough < held) {
+    const unsigned count = arena_count();
+    for (unsigned i = 0; i < count; ++i) {
+      char prefix[24];
+      const uint64_t here = arena_prefix(i, prefix) ? held_by(i) : 0;
+      if (here == 0 || purge(i) != NULL) continue; /* fails if it has been destroyed just now; that is well */
+      returned += here;
+      if (returned >= enough) return NULL;
+    }
+  }
+  return purge(ALL_ARENAS); /* with what became free meanwhile */
 }
 
 /* NULL, or why its release mode is not ours to set. */
@@ -177,6 +214,7 @@ mg_allocator* mg_jemalloc_allocator(mg_mallctl mallctl) {
                              .set_mode = jemalloc_set_mode,
                              .restore_mode = jemalloc_restore_mode};
   allocator.capabilities.set_release_mode = allocator.why_no_mode == NULL;
+  allocator.capabilities.release_in_chunks = arena_count() > 1;
   snprintf(allocator.name, sizeof(allocator.name), "jemalloc %.*s", (int)strcspn(version, "-"), version);
   return &allocator;
 }

@@ -106,9 +106,10 @@ grpc::Status FakeGovernor::Attach(grpc::ServerContext*, Stream* stream) {
   return grpc::Status::OK;
 }
 
-v1::Directive Release(std::uint64_t bytes) {
+v1::Directive Release(std::uint64_t bytes, std::uint32_t longest_stall_ms) {
   v1::Directive directive;
   directive.mutable_release()->set_bytes(bytes);
+  directive.mutable_release()->set_longest_stall_ms(longest_stall_ms);
   return directive;
 }
 

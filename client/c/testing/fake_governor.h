@@ -84,7 +84,7 @@ class FakeGovernor final : public v1::Session::Service {
 };
 
 // Directives, ready to send.
-v1::Directive Release(std::uint64_t bytes);
+v1::Directive Release(std::uint64_t bytes, std::uint32_t longest_stall_ms = 0);
 v1::Directive SetMode(v1::ReleaseMode mode, std::uint32_t ttl_ms);
 v1::Directive Collect();
 

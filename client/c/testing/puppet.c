@@ -8,9 +8,15 @@
  *   churn                 allocates and frees for 300 ms, which lets jemalloc's decay run
  *   anon | rss | threads  resident anonymous memory in KiB, all resident memory in KiB, threads
  *   agent_mallocs         how often the agent's thread called the allocator, if that is odd_malloc.c's
+ *   workers N MIB         N threads at once grow by MIB each and free as above, then end
+ *   holders N MIB         the same, but they stay
+ *   settings              gperftools' aggressive_memory_decommit, or mimalloc's options 5, 11, 15, 22 and 23
+ *   lazy                  memory in KiB that was given up with MADV_FREE
  *   decay                 jemalloc's decay times, dirty and muzzy: of future arenas, then of arena 0
  */
 
+#include <dlfcn.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -58,6 +64,47 @@ static void free_most(void) {
   g_count = kept;
 }
 
+typedef struct worker {
+  pthread_t thread;
+  size_t blocks;
+  pthread_barrier_t* barrier;
+  bool stays;
+} worker;
+
+/* What it keeps stays allocated, as `free` leaves it: the first tenth of each run. */
+static void* work(void* argument) {
+  const worker* self = argument;
+  const bool stays = self->stays;
+  void** blocks = PUPPET_MALLOC(self->blocks * sizeof(void*));
+  for (size_t i = 0; i < self->blocks; ++i) {
+    blocks[i] = PUPPET_MALLOC(BLOCK_BYTES);
+    memset(blocks[i], 1, BLOCK_BYTES);
+  }
+  pthread_barrier_wait(self->barrier);
+  for (size_t i = 0; i < self->blocks; ++i) {
+    if (i % RUN_BLOCKS >= RUN_BLOCKS / 10) PUPPET_FREE(blocks[i]);
+  }
+  PUPPET_FREE(blocks);
+  pthread_barrier_wait(self->barrier);
+  if (!stays) return NULL;
+  for (;;) pause();
+}
+
+static void run_workers(size_t count, size_t mib, bool stay) {
+  worker workers[16];
+  static pthread_barrier_t barrier; /* those who stay may be about to leave it */
+  pthread_barrier_init(&barrier, NULL, (unsigned)count + 1);
+  for (size_t i = 0; i < count; ++i) {
+    workers[i].blocks = mib * 1024;
+    workers[i].barrier = &barrier;
+    workers[i].stays = stay;
+    pthread_create(&workers[i].thread, NULL, work, &workers[i]);
+  }
+  pthread_barrier_wait(&barrier); /* all have grown */
+  pthread_barrier_wait(&barrier); /* all have freed */
+  for (size_t i = 0; i < count && !stay; ++i) pthread_join(workers[i].thread, NULL);
+}
+
 static void churn(void) {
   const clock_t end = clock() + CLOCKS_PER_SEC * 3 / 10;
   while (clock() < end) {
@@ -97,6 +144,23 @@ static void print_decay(void) {
 #endif
 }
 
+static void print_settings(void) {
+  int (*get_property)(const char*, size_t*) = NULL;
+  long (*option_get)(int) = NULL;
+  *(void**)&get_property = dlsym(RTLD_DEFAULT, "MallocExtension_GetNumericProperty");
+  *(void**)&option_get = dlsym(RTLD_DEFAULT, "mi_option_get");
+  if (get_property != NULL) {
+    size_t eager = 2;
+    get_property("tcmalloc.aggressive_memory_decommit", &eager);
+    printf("%zu\n", eager);
+  } else if (option_get != NULL) {
+    printf("%ld %ld %ld %ld %ld\n", option_get(5), option_get(11), option_get(15), option_get(22),
+           option_get(23));
+  } else {
+    printf("none\n");
+  }
+}
+
 static void start(const char* socket) {
 #ifdef PUPPET_MEMGOV
   memgov_options options = MEMGOV_OPTIONS_INIT;
@@ -126,6 +190,15 @@ int main(void) {
     } else if (strncmp(line, "grow ", 5) == 0) {
       grow(strtoul(line + 5, NULL, 10));
       printf("%zu blocks\n", g_count);
+    } else if (strncmp(line, "workers ", 8) == 0 || strncmp(line, "holders ", 8) == 0) {
+      char* rest = NULL;
+      const size_t count = strtoul(line + 8, &rest, 10);
+      if (count <= 16) run_workers(count, strtoul(rest, NULL, 10), line[0] == 'h');
+      printf("%zu workers\n", count);
+    } else if (strcmp(line, "settings") == 0) {
+      print_settings();
+    } else if (strcmp(line, "lazy") == 0) {
+      printf("%ld\n", number_in("/proc/self/smaps_rollup", "LazyFree:"));
     } else if (strcmp(line, "free") == 0) {
       free_most();
       printf("%zu blocks\n", g_count);
