@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/c/hooks.h"
+
 static const uint64_t kWorthReleasing = 1u << 20;
 
 void mg_levers_init(mg_levers* levers, mg_allocators allocators, int statm_fd) {
@@ -122,6 +124,26 @@ static const char* why_no_lazy(const mg_levers* levers) {
   return why;
 }
 
+/* The application's caches; then the allocator, which holds what they freed. */
+static void shed(const mg_levers* levers, const mg_directive* directive, uint64_t until_ns,
+                 mg_outcome* outcome) {
+  const mg_shed done = mg_hooks_shed(directive->level, directive->bytes, until_ns);
+  if (done.called + done.left == 0) {
+    decline(outcome, "%s",
+            mg_hooks_any() ? "it asks for 0 bytes" : "the application has registered no cache");
+    return;
+  }
+  outcome->status = MEMGOV_OUTCOME_DONE;
+  snprintf(outcome->why, sizeof(outcome->why), "%s", done.text);
+  if (done.given == 0) return;
+  mg_outcome released = {.before_bytes = outcome->before_bytes};
+  release(levers, directive, &released);
+  /* What the hooks did is done, whatever the allocator says. */
+  if (released.status != MEMGOV_OUTCOME_DONE) {
+    snprintf(outcome->why, sizeof(outcome->why), "%.110s; not released: %.60s", done.text, released.why);
+  }
+}
+
 static void set_mode(mg_levers* levers, const mg_directive* directive, mg_outcome* outcome) {
   const mg_allocators* allocators = &levers->allocators;
   if (directive->mode != MG_MODE_LAZY && directive->mode != MG_MODE_EAGER) {
@@ -183,7 +205,7 @@ mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive,
         decline(&outcome, "the allocator has no soft limit");
         break;
       case MEMGOV_ACTION_SHED:
-        decline(&outcome, "the application has registered no cache");
+        shed(levers, directive, directive->deadline_ms != 0 ? deadline_ns : 0, &outcome);
         break;
       case MEMGOV_ACTION_NONE:
         decline(&outcome, "memgov-c " MEMGOV_VERSION " does not know this kind of directive");
