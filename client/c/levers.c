@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/c/checkpoint.h"
 #include "client/c/hooks.h"
 
 static const uint64_t kWorthReleasing = 1u << 20;
@@ -136,8 +137,12 @@ static void shed(const mg_levers* levers, const mg_directive* directive, uint64_
   outcome->status = MEMGOV_OUTCOME_DONE;
   snprintf(outcome->why, sizeof(outcome->why), "%s", done.text);
   if (done.given == 0) return;
+  for (size_t i = 0; i < levers->allocators.count; ++i) { /* the hooks freed on this thread */
+    if (levers->allocators.list[i]->release_thread != NULL) levers->allocators.list[i]->release_thread();
+  }
   mg_outcome released = {.before_bytes = outcome->before_bytes};
   release(levers, directive, &released);
+  mg_checkpoint_ask(&levers->allocators);
   /* What the hooks did is done, whatever the allocator says. */
   if (released.status != MEMGOV_OUTCOME_DONE) {
     snprintf(outcome->why, sizeof(outcome->why), "%.110s; not released: %.60s", done.text, released.why);
@@ -194,6 +199,7 @@ mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive,
     switch (directive->action) {
       case MEMGOV_ACTION_RELEASE:
         release(levers, directive, &outcome);
+        mg_checkpoint_ask(&levers->allocators);
         break;
       case MEMGOV_ACTION_SET_RELEASE_MODE:
         set_mode(levers, directive, &outcome);

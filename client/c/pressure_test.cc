@@ -217,6 +217,7 @@ TEST_F(PressureTest, AHookMayDoWhatACallbackMay) {
   self = Register("self", [&](const memgov_pressure&) {
     memgov_stop();
     start = memgov_start(nullptr);
+    memgov_thread_checkpoint();
     EXPECT_EQ(memgov_off_pressure(self), 0);
     Register("next", [](const memgov_pressure&) { return kMiB; });
     return 0;
@@ -287,7 +288,8 @@ TEST_F(PressureTest, RegisteringFromManyThreadsWhileSessionsComeAndGo) {
         hook.give = [](void*, const memgov_pressure*) -> std::uint64_t { return 1; };
         memgov_handle handle = 0;
         EXPECT_EQ(memgov_on_pressure(&hook, &handle), 0);
-            EXPECT_EQ(memgov_off_pressure(handle), 0);
+        memgov_thread_checkpoint();
+        EXPECT_EQ(memgov_off_pressure(handle), 0);
       }
     });
   }
