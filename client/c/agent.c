@@ -11,6 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "client/c/hooks.h"
+
 #define MS(n) ((uint64_t)(n)*MG_NS_PER_MS)
 
 static const uint64_t kBackoffFirstNs = MS(100);
@@ -70,6 +72,7 @@ static void connect_to_governor(mg_agent* agent) {
   if (agent->socket_fd < 0 || connect(agent->socket_fd, (struct sockaddr*)&address, sizeof(address)) != 0) {
     const int error = errno;
     close_descriptor(agent, &agent->socket_fd);
+    atomic_store(&agent->state, MEMGOV_NOT_CONNECTED);
     retry_later(agent, mg_now_ns(), false);
     char reason[192];
     snprintf(reason, sizeof(reason), "no governor at %s (errno %d)", agent->socket, error);
@@ -78,6 +81,20 @@ static void connect_to_governor(mg_agent* agent) {
   }
   mg_emit(&agent->session.observer, (memgov_event){.kind = MEMGOV_EVENT_CONNECTED, .text = agent->socket});
   if (!mg_session_begin(&agent->session, mg_now_ns())) disconnect(agent, agent->session.stream.error);
+}
+
+/* Whether the governor has sent something that we have not read yet. */
+static bool has_unread(const mg_agent* agent) {
+  char byte;
+  return recv(agent->socket_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* A new session in the old one's place, without a word to the application: nothing has happened to it. */
+static void renew(mg_agent* agent) {
+  close_descriptor(agent, &agent->socket_fd);
+  mg_grpc_close(&agent->session.stream);
+  agent->backoff_ns = kBackoffFirstNs;
+  connect_to_governor(agent);
 }
 
 /* --- an open connection -----------------------------------------------------------------------------------
@@ -144,6 +161,7 @@ static uint64_t tick(mg_agent* agent) {
                                                .text = "time to live ended: the release mode is as before",
                                                .action = MEMGOV_ACTION_SET_RELEASE_MODE});
   }
+  if (agent->socket_fd >= 0 && mg_session_outdated(session, now_ns) && !has_unread(agent)) renew(agent);
   if (agent->socket_fd < 0 && now_ns >= agent->retry_at_ns) connect_to_governor(agent);
   if (agent->socket_fd >= 0) {
     if (mg_session_tick(session, now_ns)) {
@@ -247,6 +265,7 @@ int mg_agent_start(mg_agent* agent, const mg_observer* observer, const char* nam
     agent->random = (mg_now_ns() ^ (uint64_t)getpid() << 32) | 1;
     agent->last_reason[0] = '\0';
     atomic_store(&agent->stopping, false);
+    mg_hooks_stop(false);
     atomic_store(&agent->state, MEMGOV_NOT_CONNECTED);
     error = create_thread(agent);
   }
@@ -256,6 +275,7 @@ int mg_agent_start(mg_agent* agent, const mg_observer* observer, const char* nam
 
 void mg_agent_request_stop(mg_agent* agent) {
   atomic_store(&agent->stopping, true);
+  mg_hooks_stop(true);
   const uint64_t one = 1;
   const ssize_t written = write(agent->wake_fd, &one, sizeof(one));
   (void)written; /* fails only when the counter is full, which wakes the thread as well */

@@ -35,9 +35,10 @@ static void describe_outcome(const memgov_event* event, unsigned long long id, c
              event->outcome == MEMGOV_OUTCOME_DECLINED ? "declined" : "failed", event->text);
     return;
   }
-  snprintf(line, LINE_MAX_BYTES, "memgov: directive %llu done: resident %llu -> %llu MiB in %llu us", id,
+  snprintf(line, LINE_MAX_BYTES, "memgov: directive %llu done: resident %llu -> %llu MiB in %llu us%s%s", id,
            mib(event->before_bytes), mib(event->after_bytes),
-           (unsigned long long)event->wall_ns / MG_NS_PER_US);
+           (unsigned long long)event->wall_ns / MG_NS_PER_US, event->text[0] == '\0' ? "" : ": ",
+           event->text);
 }
 
 static void describe(const memgov_event* event, char line[LINE_MAX_BYTES]) {

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/c/checkpoint.h"
+#include "client/c/hooks.h"
+
 static const uint64_t kWorthReleasing = 1u << 20;
 
 void mg_levers_init(mg_levers* levers, mg_allocators allocators, int statm_fd) {
@@ -122,6 +125,30 @@ static const char* why_no_lazy(const mg_levers* levers) {
   return why;
 }
 
+/* The application's caches; then the allocator, which holds what they freed. */
+static void shed(const mg_levers* levers, const mg_directive* directive, uint64_t until_ns,
+                 mg_outcome* outcome) {
+  const mg_shed done = mg_hooks_shed(directive->level, directive->bytes, until_ns);
+  if (done.called + done.left == 0) {
+    decline(outcome, "%s",
+            mg_hooks_any() ? "it asks for 0 bytes" : "the application has registered no cache");
+    return;
+  }
+  outcome->status = MEMGOV_OUTCOME_DONE;
+  snprintf(outcome->why, sizeof(outcome->why), "%s", done.text);
+  if (done.given == 0) return;
+  for (size_t i = 0; i < levers->allocators.count; ++i) { /* the hooks freed on this thread */
+    if (levers->allocators.list[i]->release_thread != NULL) levers->allocators.list[i]->release_thread();
+  }
+  mg_outcome released = {.before_bytes = outcome->before_bytes};
+  release(levers, directive, &released);
+  mg_checkpoint_ask(&levers->allocators);
+  /* What the hooks did is done, whatever the allocator says. */
+  if (released.status != MEMGOV_OUTCOME_DONE) {
+    snprintf(outcome->why, sizeof(outcome->why), "%.110s; not released: %.60s", done.text, released.why);
+  }
+}
+
 static void set_mode(mg_levers* levers, const mg_directive* directive, mg_outcome* outcome) {
   const mg_allocators* allocators = &levers->allocators;
   if (directive->mode != MG_MODE_LAZY && directive->mode != MG_MODE_EAGER) {
@@ -172,6 +199,7 @@ mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive,
     switch (directive->action) {
       case MEMGOV_ACTION_RELEASE:
         release(levers, directive, &outcome);
+        mg_checkpoint_ask(&levers->allocators);
         break;
       case MEMGOV_ACTION_SET_RELEASE_MODE:
         set_mode(levers, directive, &outcome);
@@ -183,7 +211,7 @@ mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive,
         decline(&outcome, "the allocator has no soft limit");
         break;
       case MEMGOV_ACTION_SHED:
-        decline(&outcome, "the application has registered no cache");
+        shed(levers, directive, directive->deadline_ms != 0 ? deadline_ns : 0, &outcome);
         break;
       case MEMGOV_ACTION_NONE:
         decline(&outcome, "memgov-c " MEMGOV_VERSION " does not know this kind of directive");

@@ -27,7 +27,8 @@ void mg_levers_describe(const mg_levers* levers, mg_hello* hello);
 
 mg_report mg_levers_report(const mg_levers* levers);
 
-/* Carries a directive out, or declines it and says why. Takes as long as the allocator takes. */
+/* Carries a directive out, or declines it and says why. Takes as long as the allocator and the application's
+ * hooks take. */
 mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive, uint64_t received_ns);
 
 /* Restores what directives changed, whatever their time to live. */

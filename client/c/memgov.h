@@ -13,7 +13,7 @@
  *
  *  1. Every function may be called from any thread, except where rule 6 says otherwise. None blocks on the
  *     governor: memgov_start() returns before the session is up, memgov_stop() waits at most for the one
- *     directive that is being carried out.
+ *     directive that is being carried out (of a shed: for the one hook that is running).
  *  2. Functions that can fail return 0 or a positive errno value. None prints, aborts, exits or raises a
  *     signal.
  *  3. Starts are counted. The first start decides the options; further ones only count, and their options
@@ -23,19 +23,29 @@
  *     (MEMGOV_OPTIONS_INIT does).
  *  5. Strings are UTF-8, terminated by 0. The library copies those it is given. Those in an event live until
  *     the callback returns and are never NULL.
- *  6. Callbacks run on the agent thread, one at a time, never under a lock of the library, with about 64 KiB
- *     of stack and with asynchronous signals blocked. While one runs no directive is carried out, so keep it
- *     short. From a callback memgov_start() returns EDEADLK and memgov_stop() does nothing. Callbacks must
- *     not throw. After memgov_stop() has returned none runs any more: call it before what the callbacks use
- *     goes away, at the latest before exit() destroys it.
+ *  6. Callbacks, pressure hooks among them, run on the agent thread, one at a time, never under a lock of the
+ *     library, with about 64 KiB of stack and with asynchronous signals blocked. While one runs no directive
+ *     is carried out, so keep it short. From a callback memgov_start() returns EDEADLK and memgov_stop() does
+ *     nothing. Callbacks must not throw. After memgov_stop() has returned none runs any more: call it before
+ *     what the callbacks use goes away, at the latest before exit() destroys it.
  *  7. What a directive changes ends with its time to live, at memgov_stop(), or never begins: settings that
  *     the user made explicitly (for example by MALLOC_CONF) are left alone.
  *  8. A child of fork() is detached: it has no agent, no connection, and a start count of 0; it attaches
- *     when it calls memgov_start(). Nothing is inherited over exec.
+ *     when it calls memgov_start(). Nothing is inherited over exec. Hooks stay registered in the child, as
+ *     its copy of the caches stays; they are called when the child has attached.
  *  9. The library is never unloaded by dlclose().
  * 10. Environment: MEMGOV_DISABLE (set, not empty, not "0") switches the library off: memgov_start() returns
  *     0 and does nothing. MEMGOV_SOCKET is the socket's path when the options have none. MEMGOV_LOG=1 writes
  *     log lines to standard error when the options have no log callback.
+ * 11. Pressure hooks may be registered and unregistered at any time: before memgov_start(), without it, after
+ *     memgov_stop(), from several threads, and from a hook. They outlive memgov_stop() and are called again
+ *     after the next start. memgov_off_pressure() waits for a call of this hook that is running: do not hold
+ *     a lock that the hook takes. When it has returned the hook is not called any more, and what it uses may
+ *     go away. From the hook itself it returns at once, and the hook is not called again.
+ * 12. The first hook gives the process the ability to shed, the last one takes it. Who is attached at that
+ *     moment says so by a new session in the old one's place, after a second or three: the governor sees a
+ *     client leave and come, the program new events CONNECTED and WELCOMED, memgov_status() nothing. Hooks
+ *     that are registered before memgov_start() spare that.
  */
 
 #ifndef MEMGOV_CLIENT_C_MEMGOV_H_
@@ -65,7 +75,8 @@ typedef enum memgov_event_kind {
   MEMGOV_EVENT_WELCOMED = 2,  /* text: our cgroup as the governor sees it; enforcing */
   MEMGOV_EVENT_DIRECTIVE = 3, /* a directive arrived. text: the governor's reason; id, action, bytes, level */
   MEMGOV_EVENT_OUTCOME = 4,   /* ... and was answered. text: why, if not done
-                               * or cut short by the stall bound; id to wall_ns are set */
+                               * or cut short by the stall bound; of a shed: which hook gave what;
+                               * id to wall_ns are set */
   MEMGOV_EVENT_DISCONNECTED = 5, /* not, or no longer, in a session. text: why; told once */
   MEMGOV_EVENT_REVERTED = 6      /* a time to live ended. text: what was restored; action */
 } memgov_event_kind;
@@ -134,6 +145,60 @@ MEMGOV_EXPORT int memgov_start(const memgov_options* options);
 /* Takes back one start; the last one ends the session, restores what directives changed, and joins the agent
  * thread. */
 MEMGOV_EXPORT void memgov_stop(void);
+
+/* What the governor wants of a hook. */
+typedef struct memgov_pressure {
+  size_t size; /* of this structure, as the library knows it */
+  memgov_level level;
+  uint64_t bytes;    /* to give: what was asked less what hooks before this one gave; never 0 */
+  uint64_t until_ns; /* CLOCK_MONOTONIC: later it is not wanted any more; 0: there is no such time */
+} memgov_pressure;
+
+/* What a hook returns when it could not do its work. It has given nothing then, and the log says that it
+ * failed. */
+#define MEMGOV_HOOK_FAILED UINT64_MAX
+
+/* A cache that can give memory up. */
+typedef struct memgov_pressure_hook {
+  size_t size;      /* sizeof(memgov_pressure_hook) */
+  const char* name; /* for the log and the governor's operator, cut to 31 bytes; NULL: "cache" */
+  int priority;     /* lower ones are asked first (equal ones in the order of their registration): give what
+                     * is cheap to make again the lowest */
+
+  /* Frees about pressure->bytes, or less, and returns how many bytes it freed; more is not needed. By the
+   * rules for callbacks (6). One that takes long keeps the hooks after it from being called: come back by
+   * pressure->until_ns. */
+  uint64_t (*give)(void* user, const memgov_pressure* pressure);
+  void* user; /* handed to give */
+} memgov_pressure_hook;
+
+#define MEMGOV_PRESSURE_HOOK_INIT \
+  { sizeof(memgov_pressure_hook), NULL, 0, NULL, NULL }
+
+/* Names one registration; never 0, and never used twice in a process. */
+typedef uint64_t memgov_handle;
+
+/* Registers a hook (rule 11). When the governor asks to shed some bytes the hooks are called in the order of
+ * their priorities until so much was given, none is left, or the directive's deadline has passed; then the
+ * allocator returns what they freed to the kernel. `handle` may be NULL: the hook stays for good. Errors:
+ *   EINVAL  hook is NULL, hook->give is NULL, or hook->size is not a size that any version had
+ *   ENOSPC  256 hooks are registered
+ *   ENOMEM  the system is out of memory
+ * After an error nothing is registered. */
+MEMGOV_EXPORT int memgov_on_pressure(const memgov_pressure_hook* hook, memgov_handle* handle);
+
+/* Takes the registration back and waits for a call that is running (rule 11). ENOENT: there is none of this
+ * handle, or no longer. */
+MEMGOV_EXPORT int memgov_off_pressure(memgov_handle handle);
+
+/* For threads that own heaps: some of what a thread has freed only this thread can give back. Call it where
+ * the thread is between two pieces of work. While nothing is wanted it costs one relaxed load and a
+ * comparison; when memory was asked for since this thread's last call, it releases the thread's heap, once.
+ * jemalloc: empties the thread's cache and purges the thread's arena. mimalloc: mi_collect(). gperftools:
+ * nothing. glibc: nothing, since what
+ * malloc_trim() leaves to a thread is 7 blocks of each size up to 1 KiB. May be called before memgov_start(),
+ * and in programs that never call it; not async-signal-safe. */
+MEMGOV_EXPORT void memgov_thread_checkpoint(void);
 
 /* The state at this moment. Async-signal-safe. */
 MEMGOV_EXPORT memgov_state memgov_status(void);

@@ -3,12 +3,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/c/hooks.h"
+
 #define MS(n) ((uint64_t)(n)*MG_NS_PER_MS)
 
 static const uint64_t kWelcomeWithinNs = MS(5000);
 static const uint64_t kLeaveWithinNs = MS(2000); /* after GOAWAY */
 static const uint64_t kStalledAfterNs =
     MS(10000); /* unread by the governor; there is no ping, see grpc_stream.h */
+/* A session lasts so long before another takes its place only to say that caches have come, or have gone: a
+ * program that registers and unregisters all the time must not keep its governor busy. Caches that are gone
+ * can wait, because a Shed is declined until then. */
+static const uint64_t kRenewGainedNs = MS(1000);
+static const uint64_t kRenewLostNs = MS(3000);
 static const uint64_t kCheckEveryNs = MS(500);  /* between reports: has what we retain changed a lot? */
 static const uint64_t kNoticeBytes = 16u << 20; /* less than this is not a lot */
 
@@ -136,6 +143,7 @@ bool mg_session_begin(mg_session* session, uint64_t now_ns) {
   mg_hello hello = {.client = "memgov-c " MEMGOV_VERSION};
   snprintf(hello.name, sizeof(hello.name), "%s", session->name);
   mg_levers_describe(&session->levers, &hello);
+  hello.shed = session->told_shed = mg_hooks_any();
   uint8_t message[MG_WIRE_MAX];
   const size_t size = mg_wire_hello(&hello, message);
   return mg_grpc_put(&session->stream, message, size);
@@ -184,6 +192,13 @@ bool mg_session_tick(mg_session* session, uint64_t now_ns) {
     if (change >= kNoticeBytes && change >= last / 8) send_report(session, &report, now_ns);
   }
   return true;
+}
+
+bool mg_session_outdated(const mg_session* session, uint64_t now_ns) {
+  const bool caches = mg_hooks_any();
+  if (!session->welcomed || session->told_shed == caches) return false;
+  if (session->queued > 0 || session->leaving_at_ns != 0 || mg_grpc_backlog(&session->stream)) return false;
+  return now_ns >= session->began_at_ns + (caches ? kRenewGainedNs : kRenewLostNs);
 }
 
 uint64_t mg_session_next_ns(const mg_session* session) {

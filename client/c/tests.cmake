@@ -7,13 +7,13 @@ target_link_libraries(memgov_c_testing PUBLIC memgov_proto_session Threads::Thre
 target_include_directories(memgov_c_testing PUBLIC ${CMAKE_SOURCE_DIR})
 
 memgov_test(memgov_c_test
-  SOURCES hostile_test.cc lifecycle_test.cc session_test.cc
+  SOURCES hostile_test.cc lifecycle_test.cc pressure_test.cc session_test.cc
   DEPS memgov_c_static memgov_c_testing)
 
 # Tests of the parts see the object files as they were before the merge.
 memgov_test(memgov_c_core_test
-  SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc arena_test.cc grpc_stream_test.cc levers_test.cc
-          wire_test.cc
+  SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc arena_test.cc grpc_stream_test.cc hooks_test.cc
+          levers_test.cc wire_test.cc
   DEPS $<TARGET_OBJECTS:memgov_c_core> ${NGHTTP2_ARCHIVE} ${NANOPB_ARCHIVE} memgov_c_testing ${CMAKE_DL_LIBS})
 add_dependencies(memgov_c_core_test memgov_c_core)
 

@@ -60,6 +60,7 @@ size_t mg_wire_hello(const mg_hello* hello, uint8_t out[MG_WIRE_MAX]) {
   wire->capabilities.release_in_chunks = hello->capabilities.release_in_chunks;
   wire->capabilities.retroactive = hello->capabilities.retroactive;
   wire->capabilities.needs_owner_thread = hello->capabilities.needs_owner_thread;
+  wire->capabilities.shed = hello->shed;
   wire->capabilities.stall_class = (memgov_v1_StallClass)hello->capabilities.stall;
   wire->startup_release_mode = (memgov_v1_ReleaseMode)hello->startup_mode;
   return encode(&message, out);

@@ -44,6 +44,7 @@ typedef struct mg_hello {
   char name[64];
   mg_capabilities capabilities;
   mg_release_mode startup_mode;
+  bool shed; /* the application has registered caches */
 } mg_hello;
 
 typedef struct mg_report {

@@ -33,6 +33,7 @@ TEST(WireTest, Hello) {
                         .needs_owner_thread = true,
                         .stall = MG_STALL_SHORT};
   hello.startup_mode = MG_MODE_LAZY;
+  hello.shed = true;
   std::uint8_t out[MG_WIRE_MAX];
   const v1::Hello read = Parse(out, mg_wire_hello(&hello, out)).hello();
   EXPECT_EQ(read.runtime(), "jemalloc 5.3.0");
@@ -41,6 +42,7 @@ TEST(WireTest, Hello) {
   EXPECT_TRUE(read.capabilities().set_release_mode());
   EXPECT_TRUE(read.capabilities().release());
   EXPECT_TRUE(read.capabilities().retroactive());
+  EXPECT_TRUE(read.capabilities().shed());
   EXPECT_FALSE(read.capabilities().release_in_chunks());
   EXPECT_TRUE(read.capabilities().needs_owner_thread());
   EXPECT_EQ(read.capabilities().stall_class(), v1::STALL_CLASS_SHORT);
@@ -120,6 +122,7 @@ TEST(WireTest, TheLargestMessagesFit) {
                         .retroactive = true,
                         .needs_owner_thread = true,
                         .stall = MG_STALL_LONG};
+  hello.shed = true;
   hello.startup_mode = MG_MODE_EAGER;
   mg_outcome outcome;
   std::memset(&outcome, 'x', sizeof(outcome));

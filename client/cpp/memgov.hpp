@@ -3,10 +3,17 @@
 //   memgov::Session session;                       // attaches; detaches when it goes out of scope
 //   memgov::Session session({.name = "checkout"});
 //
+// and a cache that can be shed as another:
+//
+//   memgov::PressureHook hook("thumbnails", [&](const memgov::Pressure& pressure) {
+//     return cache.Shed(pressure.bytes);  // bytes given
+//   });
+//
 // Header-only, needs C++17 (designated initialisers as above: C++20). Throws nothing but std::bad_alloc.
 
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -26,6 +33,7 @@
 namespace memgov {
 
 using Event = memgov_event;
+using Pressure = memgov_pressure;
 using State = memgov_state;
 
 // Empty strings and functions mean the defaults of memgov_options. The functions run on the agent thread
@@ -122,6 +130,85 @@ class Session {
   }
 
   std::unique_ptr<Callbacks> callbacks_;
+  std::error_code error_;
+};
+
+// A registered pressure hook (memgov_on_pressure; rules 6, 11 and 12). Destroying it waits for a call that is
+// running, so make it the last member of its cache, and hold no lock meanwhile that the function takes. A
+// function that throws counts as having given nothing, and the log says that it failed: nothing is thrown
+// across the C ABI. It may reset its own hook, and is not called again then. Not thread-safe, movable.
+class PressureHook {
+ public:
+  using Give = std::function<std::uint64_t(const Pressure& pressure)>;
+
+  // Empty: no hook.
+  PressureHook() noexcept = default;
+
+  // Hooks of a lower priority are asked first.
+  PressureHook(const std::string& name, Give give, int priority = 0) : giver_(std::make_shared<Giver>()) {
+    giver_->give = std::move(give);
+    memgov_pressure_hook hook = MEMGOV_PRESSURE_HOOK_INIT;
+    hook.name = name.c_str();
+    hook.priority = priority;
+    hook.give = giver_->give ? &PressureHook::OnPressure : nullptr;  // an empty function: EINVAL
+    hook.user = giver_.get();
+    error_ = std::error_code(memgov_on_pressure(&hook, &handle_), std::generic_category());
+    if (error_) giver_.reset();
+  }
+
+  PressureHook(PressureHook&& other) noexcept
+      : giver_(std::move(other.giver_)),
+        handle_(std::exchange(other.handle_, 0)),
+        error_(std::exchange(other.error_, {})) {}
+  PressureHook& operator=(PressureHook&& other) noexcept {
+    if (this != &other) {
+      Reset();
+      giver_ = std::move(other.giver_);
+      handle_ = std::exchange(other.handle_, 0);
+      error_ = std::exchange(other.error_, {});
+    }
+    return *this;
+  }
+  PressureHook(const PressureHook&) = delete;
+  PressureHook& operator=(const PressureHook&) = delete;
+  ~PressureHook() { Reset(); }
+
+  // Whether it is registered; error() says why not: what memgov_on_pressure() returned.
+  explicit operator bool() const noexcept { return handle_ != 0; }
+  std::error_code error() const noexcept { return error_; }
+
+  // Unregisters it early; further calls do nothing.
+  void Reset() noexcept {
+    if (handle_ == 0) return;
+    memgov_off_pressure(std::exchange(handle_, 0));
+    giver_.reset();
+  }
+
+ private:
+  // What the agent thread is given; its address stays when the hook moves.
+  struct Giver : std::enable_shared_from_this<Giver> {
+    Give give;
+  };
+
+  static std::uint64_t Call(Giver* giver, const Pressure& pressure) {
+    const std::shared_ptr<Giver> kept = giver->shared_from_this();  // the function may reset its hook
+    return kept->give(pressure);
+  }
+
+  static std::uint64_t OnPressure(void* user, const memgov_pressure* pressure) noexcept {
+#if defined(__cpp_exceptions)
+    try {
+      return Call(static_cast<Giver*>(user), *pressure);
+    } catch (...) {
+      return MEMGOV_HOOK_FAILED;
+    }
+#else
+    return Call(static_cast<Giver*>(user), *pressure);
+#endif
+  }
+
+  std::shared_ptr<Giver> giver_;
+  memgov_handle handle_ = 0;
   std::error_code error_;
 };
 

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -94,6 +97,89 @@ TEST_F(SessionTest, NoFunctionIsCalledAfterItsSession) {
   const int before = events;
   EXPECT_EQ(governor.Ask(Collect()).status(), v1::Outcome::STATUS_DECLINED);
   EXPECT_EQ(events, before);
+}
+
+v1::Directive Shed(std::uint64_t bytes) {
+  v1::Directive directive;
+  directive.mutable_shed()->set_bytes(bytes);
+  return directive;
+}
+
+class PressureHookTest : public SessionTest {
+ protected:
+  // Attaches, with what is registered by then.
+  void Start() {
+    session_ = std::make_unique<Session>(Options{.socket = socket_});
+    ASSERT_TRUE(governor_.WaitFor([](const auto& heard) { return !heard.reports.empty(); }));
+  }
+  std::string AskToShed() { return governor_.Ask(Shed(1 << 20)).why(); }
+
+  FakeGovernor governor_{socket_};
+  std::unique_ptr<Session> session_;
+};
+
+static_assert(!std::is_copy_constructible_v<PressureHook>);
+static_assert(std::is_nothrow_move_constructible_v<PressureHook>);
+static_assert(std::is_nothrow_move_assignable_v<PressureHook>);
+
+TEST_F(PressureHookTest, AFunctionIsCalledAsLongAsItsHookLives) {
+  std::atomic<int> calls = 0;
+  {
+    PressureHook hook("cache", [&calls, owned = std::string(100, 'x')](const Pressure& pressure) {
+      calls += owned.size() == 100 ? 1 : 0;
+      return pressure.bytes;
+    });
+    EXPECT_TRUE(hook);
+    EXPECT_FALSE(hook.error());
+    Start();
+    EXPECT_EQ(AskToShed().rfind("gave 1024 KiB of 1024 KiB: cache 1024 KiB", 0), 0u);
+    PressureHook moved(std::move(hook));
+    EXPECT_FALSE(hook);  // NOLINT(bugprone-use-after-move): that it is empty then is the point
+    PressureHook assigned;
+    EXPECT_FALSE(assigned);
+    assigned = std::move(moved);
+    AskToShed();
+  }
+  EXPECT_EQ(AskToShed(), "the application has registered no cache");
+  EXPECT_EQ(calls, 2);
+}
+
+TEST_F(PressureHookTest, AFunctionThatThrowsHasGivenNothingAndTheLogSaysSo) {
+  std::atomic<bool> told = false;
+  const PressureHook throwing("broken", [](const Pressure&) -> std::uint64_t { throw std::bad_alloc(); });
+  const PressureHook whole(
+      "whole", [](const Pressure&) { return 2048; }, 1);
+  session_ =
+      std::make_unique<Session>(Options{.socket = socket_, .log = [&](std::string_view line) {
+                                          told = told || line.find("broken failed, whole 2 KiB") != line.npos;
+                                        }});
+  ASSERT_TRUE(governor_.WaitFor([](const auto& heard) { return !heard.reports.empty(); }));
+  EXPECT_EQ(AskToShed().rfind("gave 2 KiB of 1024 KiB: broken failed, whole 2 KiB", 0), 0u);
+  session_.reset();
+  EXPECT_TRUE(told);
+}
+
+TEST_F(PressureHookTest, AFunctionMayResetItsOwnHook) {
+  std::unique_ptr<PressureHook> hook;
+  const auto captured = std::make_shared<int>(7);
+  std::atomic<int> seen = 0;
+  hook = std::make_unique<PressureHook>("once", [&, captured](const Pressure&) {
+    hook.reset();
+    seen = *captured;
+    return 0;
+  });
+  Start();
+  EXPECT_EQ(AskToShed(), "gave 0 KiB of 1024 KiB: once nothing");
+  EXPECT_EQ(seen, 7);
+  EXPECT_EQ(AskToShed(), "the application has registered no cache");
+  session_.reset();  // joins the thread that reset it
+  EXPECT_EQ(captured.use_count(), 1);
+}
+
+TEST_F(PressureHookTest, AnEmptyFunctionIsAnError) {
+  const PressureHook hook("empty", nullptr);
+  EXPECT_FALSE(hook);
+  EXPECT_EQ(hook.error(), std::errc::invalid_argument);
 }
 
 TEST_F(SessionTest, TheVersionIsTheLibrarys) { EXPECT_EQ(Session::Version(), memgov_version()); }

@@ -1,6 +1,6 @@
 /* What the agent can do with one memory allocator of the process. One file each implements this; detect.c
  * finds out which are there. Implementations are singletons, because a process has one of each; all functions
- * run on the agent thread and never call malloc. */
+ * run on the agent thread (but release_thread) and never call malloc. */
 
 #ifndef MEMGOV_CLIENT_C_ALLOCATORS_ALLOCATOR_H_
 #define MEMGOV_CLIENT_C_ALLOCATORS_ALLOCATOR_H_
@@ -49,6 +49,10 @@ typedef struct mg_allocator {
    * if capabilities.set_release_mode. NULL, or what went wrong (nothing is left half set then). */
   const char* (*set_mode)(mg_release_mode mode);
   void (*restore_mode)(void);
+
+  /* Gives back what the calling thread keeps for itself and no other thread can reach; any thread. NULL:
+   * there is no such thing. */
+  void (*release_thread)(void);
 } mg_allocator;
 
 enum { MG_ALLOCATORS_MAX = 4 };

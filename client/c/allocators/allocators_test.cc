@@ -102,6 +102,19 @@ TEST_F(LeversTest, APrefixedJemallocAndGlibcAreBothDriven) {
   EXPECT_FALSE(hello.capabilities().release_in_chunks());  // glibc's part is all or nothing
 }
 
+// What a thread's cache holds only the thread can give back, and it does when it passes a checkpoint.
+TEST_F(LeversTest, ACheckpointReleasesWhatOnlyTheThreadCan) {
+  PuppetProcess puppet("puppet_jemalloc", {"MALLOC_CONF=tcache_max:65536"});
+  Attach(puppet);
+  puppet.Call("owner");
+  EXPECT_EQ(governor_.Ask(Release(1 << 30)).status(), v1::Outcome::STATUS_DONE);
+  const long kept_kib = puppet.Number("anon");
+  puppet.Call("owner_pass");
+  const long given_kib = kept_kib - puppet.Number("anon");
+  EXPECT_GT(given_kib, 512);
+  std::printf("checkpoint: a thread's cache gave %ld KiB that a release had left\n", given_kib);
+}
+
 TEST_F(LeversTest, AnUnknownAllocatorIsSaidToBeSo) {
   PuppetProcess puppet("puppet_odd");
   const v1::Hello hello = Attach(puppet);

@@ -175,6 +175,16 @@ static const char* jemalloc_release(mg_release* release) {
   return purge(ALL_ARENAS); /* with what became free meanwhile */
 }
 
+/* The thread's cache holds freed blocks that count as in use; once back in the arena their pages can go. */
+static void jemalloc_release_thread(void) {
+  unsigned arena = 0;
+  char name[24];
+  if (g_jemalloc.mallctl("thread.tcache.flush", NULL, NULL, NULL, 0) != 0) return; /* it has none */
+  if (!get("thread.arena", &arena, sizeof(arena))) return;
+  snprintf(name, sizeof(name), "arena.%u.purge", arena);
+  g_jemalloc.mallctl(name, NULL, NULL, NULL, 0);
+}
+
 /* NULL, or why its release mode is not ours to set. */
 static const char* mode_is_taken(void) {
   decay opt;
@@ -200,7 +210,8 @@ mg_allocator* mg_jemalloc_allocator(mg_mallctl mallctl) {
   static mg_allocator allocator;
   const char* version = NULL;
   size_t page = 0;
-  g_jemalloc.mallctl = mallctl;
+  /* Written once: the application's threads read it at their checkpoints. */
+  if (g_jemalloc.mallctl != mallctl) g_jemalloc.mallctl = mallctl;
   if (!get("version", &version, sizeof(version)) || strtol(version, NULL, 10) < 5) return NULL;
   if (!get("arenas.page", &page, sizeof(page))) return NULL;
   g_jemalloc.page_bytes = page;
@@ -212,7 +223,8 @@ mg_allocator* mg_jemalloc_allocator(mg_mallctl mallctl) {
                              .estimate = jemalloc_estimate,
                              .release = jemalloc_release,
                              .set_mode = jemalloc_set_mode,
-                             .restore_mode = jemalloc_restore_mode};
+                             .restore_mode = jemalloc_restore_mode,
+                             .release_thread = jemalloc_release_thread};
   allocator.capabilities.set_release_mode = allocator.why_no_mode == NULL;
   allocator.capabilities.release_in_chunks = arena_count() > 1;
   snprintf(allocator.name, sizeof(allocator.name), "jemalloc %.*s", (int)strcspn(version, "-"), version);

@@ -75,6 +75,9 @@ static const char* mimalloc_release(mg_release* release) {
   return NULL;
 }
 
+/* On its owner's thread it reaches what the agent's could not. */
+static void mimalloc_release_thread(void) { g_mimalloc.functions.collect(true); }
+
 static void mimalloc_restore_mode(void) {
   if (!g_mimalloc.changed) return;
   g_mimalloc.changed = false;
@@ -139,7 +142,8 @@ static void put_name(char* name, size_t size, int version) {
 mg_allocator* mg_mimalloc_allocator(const mg_mimalloc* functions) {
   static mg_allocator allocator;
   mimalloc_restore_mode(); /* a fork may have taken us away in the middle of a mode */
-  g_mimalloc.functions = *functions;
+  /* Written once: the application's threads read it at their checkpoints. */
+  if (g_mimalloc.functions.collect != functions->collect) g_mimalloc.functions = *functions;
   const int version = functions->version();
   g_mimalloc.layout = layout_of(version);
   allocator =
@@ -148,7 +152,8 @@ mg_allocator* mg_mimalloc_allocator(const mg_mimalloc* functions) {
                      .estimate = mimalloc_estimate,
                      .release = mimalloc_release,
                      .set_mode = mimalloc_set_mode,
-                     .restore_mode = mimalloc_restore_mode};
+                     .restore_mode = mimalloc_restore_mode,
+                     .release_thread = mimalloc_release_thread};
   allocator.capabilities.set_release_mode = allocator.why_no_mode == NULL;
   put_name(allocator.name, sizeof(allocator.name), version);
   return &allocator;

@@ -5,6 +5,7 @@
  *   start SOCKET | stop   memgov_start, memgov_stop       -> "0" or the errno
  *   grow MIB              allocates and writes 1 KiB blocks
  *   free                  frees 9 of 10 of them, in runs of 36 MiB, so that whole pages become free
+ *   owner | owner_pass    starts a thread that frees what its allocator keeps for it; it passes a checkpoint
  *   churn                 allocates and frees for 300 ms, which lets jemalloc's decay run
  *   anon | rss | threads  resident anonymous memory in KiB, all resident memory in KiB, threads
  *   agent_mallocs         how often the agent's thread called the allocator, if that is odd_malloc.c's
@@ -17,12 +18,14 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,6 +117,40 @@ static void churn(void) {
   }
 }
 
+static atomic_int g_owner_step;
+
+/* Sizes whose blocks jemalloc keeps in the thread's cache when they are freed. */
+static int own(void* unused) {
+  (void)unused;
+  void* blocks[100];
+  for (size_t i = 0; i < 100; ++i) {
+    const size_t size = (16 + 4 * (i / 20)) << 10;
+    blocks[i] = PUPPET_MALLOC(size);
+    memset(blocks[i], 1, size);
+  }
+  for (size_t i = 0; i < 100; ++i) PUPPET_FREE(blocks[i]);
+  atomic_store(&g_owner_step, 1);
+  while (atomic_load(&g_owner_step) != 2) thrd_yield();
+#ifdef PUPPET_MEMGOV
+  memgov_thread_checkpoint();
+#endif
+  atomic_store(&g_owner_step, 3);
+  return 0;
+}
+
+static void let_owner_pass(void) {
+  atomic_store(&g_owner_step, 2);
+  while (atomic_load(&g_owner_step) != 3) thrd_yield();
+  printf("3\n");
+}
+
+static void start_owner(void) {
+  thrd_t thread;
+  if (thrd_create(&thread, own, NULL) == thrd_success) thrd_detach(thread);
+  while (atomic_load(&g_owner_step) != 1) thrd_yield();
+  printf("1\n");
+}
+
 /* The number behind a word in a file of /proc. (status has approximate sums for memory; smaps_rollup has
  * exact ones.) */
 static long number_in(const char* path, const char* field) {
@@ -202,6 +239,10 @@ int main(void) {
     } else if (strcmp(line, "free") == 0) {
       free_most();
       printf("%zu blocks\n", g_count);
+    } else if (strcmp(line, "owner") == 0) {
+      start_owner();
+    } else if (strcmp(line, "owner_pass") == 0) {
+      let_owner_pass();
     } else if (strcmp(line, "churn") == 0) {
       churn();
       printf("churned\n");
