@@ -243,8 +243,7 @@ def test_it_says_so_without_a_governor_and_nothing_when_it_is_off(tmp_path):
 
 def test_a_static_program_runs_as_without_it():
     busybox = program("busybox", "busybox-static")
-    if b"statically linked" not in subprocess.run(["file", "-L", busybox], capture_output=True).stdout and \
-            "not a dynamic executable" not in subprocess.run(["ldd", busybox], capture_output=True, text=True).stderr:
+    if "not a dynamic executable" not in subprocess.run(["ldd", busybox], capture_output=True, text=True).stderr:
         pytest.skip("this busybox is not static (apt-get install busybox-static)")
     run = run_with(str(PRELOAD), busybox, "sh", "-c", "busybox sleep 0.3; echo fine")
     assert (run.returncode, run.stdout, run.stderr) == (0, "fine\n", "")

@@ -47,7 +47,8 @@ class Flavour:
 
 # The services of the tests and the daemon with their run-time libraries; no init system: the agent is process 1.
 BASE_PACKAGES = ("busybox-static", "libabsl20220623", "libcgroup2", "libfmt9", "libgrpc++1.51", "libhiredis0.14",
-                 "libjemalloc2", "libnghttp2-14", "libprotobuf32", "libspdlog1.10", "libyaml-cpp0.7", "mount",
+                 "libjemalloc2", "libmimalloc2.0", "libnghttp2-14", "libprotobuf32", "libspdlog1.10",
+                 "libtcmalloc-minimal4", "libyaml-cpp0.7", "mount",
                  "procps", "python3", "python3-pytest", "redis-server", "redis-tools")
 
 FLAVOURS = {
