@@ -195,9 +195,8 @@ MEMGOV_EXPORT int memgov_off_pressure(memgov_handle handle);
  * the thread is between two pieces of work. While nothing is wanted it costs one relaxed load and a
  * comparison; when memory was asked for since this thread's last call, it releases the thread's heap, once.
  * jemalloc: empties the thread's cache and purges the thread's arena. mimalloc: mi_collect(). gperftools:
- * nothing. glibc: nothing, since what
- * malloc_trim() leaves to a thread is 7 blocks of each size up to 1 KiB. May be called before memgov_start(),
- * and in programs that never call it; not async-signal-safe. */
+ * nothing. glibc: nothing, since what malloc_trim() leaves to a thread is 7 blocks of each size up to 1 KiB.
+ * May be called before memgov_start(), and in programs that never call it; not async-signal-safe. */
 MEMGOV_EXPORT void memgov_thread_checkpoint(void);
 
 /* The state at this moment. Async-signal-safe. */

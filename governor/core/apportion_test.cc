@@ -17,6 +17,9 @@ Candidate Holding(ClientId client, Bytes expected) {
 Candidate Unknown(ClientId client, int gib = 4) {
   return {.client = client, .promise = Promise::kUnknown, .size = gib * kGiB};
 }
+Candidate Outdated(ClientId client, int gib = 4) {
+  return {.client = client, .promise = Promise::kOutdated, .size = gib * kGiB};
+}
 Candidate Caching(ClientId client, int gib = 4) {
   return {.client = client, .promise = Promise::kCaches, .rung = 4, .size = gib * kGiB};
 }
@@ -92,6 +95,16 @@ TEST(Apportion, AtMostFourHopesAtATimeFromTheLargestCgroups) {
               ElementsAre(Share{kB, kGiB}, Share{kC, kGiB}, Share{kD, kGiB}, Share{kE, kGiB}));
   EXPECT_THAT(Apportion(kGiB, many, 3), ElementsAre(Share{kB, kGiB}));
   EXPECT_THAT(Apportion(kGiB, many, 4), IsEmpty());
+}
+
+TEST(Apportion, ThoseWhoseWordIsOutdatedAreLookedAtAndHoldUpNoCache) {
+  EXPECT_THAT(Apportion(kGiB, {Caching(kA), Outdated(kB), Holding(kC, kMiB)}, 0),
+              ElementsAre(Share{kC, kMiB}, Share{kB, kGiB - kMiB}, Share{kA, kGiB - kMiB}));
+  EXPECT_THAT(
+      Apportion(kGiB, {Caching(kF), Outdated(kA), Outdated(kB), Outdated(kC), Outdated(kD), Outdated(kE)}, 0),
+      ElementsAre(Share{kA, kGiB}, Share{kB, kGiB}, Share{kC, kGiB}, Share{kD, kGiB}, Share{kF, kGiB}))
+      << "four at a time";
+  EXPECT_THAT(Apportion(kMiB, {Outdated(kA), Holding(kB, kMiB)}, 0), ElementsAre(Share{kB, kMiB}));
 }
 
 TEST(Apportion, CachesAreShedOneClientAtATimeAndOnlyWhenNoHopeIsLeft) {

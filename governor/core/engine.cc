@@ -184,11 +184,14 @@ void Engine::Judge(CgroupState& domain) {
   decisions_.notes.push_back(std::move(note));
 }
 
+std::optional<Duration> Engine::TimeToLimit(const CgroupState& domain) const {
+  return domain.forecast.TimeToUse(*domain.limit + world_.SwapLeftOf(domain) - domain.pressing);
+}
+
 DomainView Engine::ViewOf(const CgroupState& domain) const {
   DomainView view{.usage_percent = domain.PressingPercent(),
                   .charged_percent = domain.ChargedPercent(),
-                  .time_to_limit =
-                      domain.forecast.TimeToUse(*domain.limit + world_.SwapLeftOf(domain) - domain.pressing)};
+                  .time_to_limit = TimeToLimit(domain)};
   if (const auto stall = domain.stall.view()) view.stall_percent = stall->full_percent;
   return view;
 }

@@ -76,6 +76,7 @@ class Engine {
   void CloseRequests();
   void ReportKills(const Snapshot& snapshot, const World::Changes& changes);
   void Judge(CgroupState& domain);
+  std::optional<Duration> TimeToLimit(const CgroupState& domain) const;
   DomainView ViewOf(const CgroupState& domain) const;
   bool NeedsStat(CgroupState& domain, const DomainView& view);
   bool WasJustRead(const CgroupState& cgroup) const;
@@ -91,6 +92,7 @@ class Engine {
   Survey Look(const CgroupState& domain, bool act);
   void LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey);
   bool TimeIsShort(const CgroupState& domain) const;
+  Instant AskAgainAt(const CgroupState& domain, const Learned& learned) const;
   bool HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
   bool MayHideGarbage(const CgroupState& domain, const ClientState& client) const;

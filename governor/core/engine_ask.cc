@@ -110,7 +110,7 @@ Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
 void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey) {
   const Rule& rule = RuleOf(client);
   if (!GivesAnything(rule, client.info.capabilities)) return;
-  Instant free_at = TimeIsShort(domain) ? client.learned.ask_again_in_haste_at : client.learned.ask_again_at;
+  Instant free_at = AskAgainAt(domain, client.learned);
   if (!act) {
     if (client.pretended.ask_again_at > now_) survey->coming += client.pretended.expected;
     free_at = std::max(free_at, client.pretended.ask_again_at);
@@ -147,6 +147,15 @@ void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Su
 bool Engine::TimeIsShort(const CgroupState& domain) const {
   return domain.detector.level() == Level::kCritical || domain.brake.braking() ||
          domain.detector.ReasonAt(now_).signal != Signal::kUsage;
+}
+
+// A slow answer earns its program a long rest, but none in which the domain runs full: the kill would be
+// worse.
+Instant Engine::AskAgainAt(const CgroupState& domain, const Learned& learned) const {
+  if (!TimeIsShort(domain)) return learned.ask_again_at;
+  const std::optional<Duration> left = TimeToLimit(domain);
+  const bool full_before = !domain.hopeless && left && now_ + *left < learned.ask_again_in_haste_at;
+  return full_before ? learned.ask_again_at_earliest : learned.ask_again_in_haste_at;
 }
 
 // A collection costs its program CPU, and has a budget: where there is time, where it brings next to nothing,

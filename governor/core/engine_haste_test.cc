@@ -55,6 +55,29 @@ TEST_F(HasteTest, InACriticalDomainAClientMayWorkAFifthOfItsTime) {
   EXPECT_THAT(AskedAfter(milliseconds(1)), SizeIs(1)) << "at wake it would be 1600 ms";
 }
 
+// A slow answer, as of one who pages itself in, earns no rest in which the neighbours are killed.
+TEST_F(HasteTest, NobodyRestsWhileTheDomainRunsFull) {
+  const ClientId client = node_.Attach(tenant_, kReleases);
+  node_.Charge(tenant_, 970 * kMiB);
+  node_.Report(client, 400 * kMiB);
+  AskAndGive(100 * kMiB, milliseconds(900), 870 * kMiB);
+  EXPECT_THAT(AskedAfter(milliseconds(500)), IsEmpty());
+  node_.Charge(tenant_, 40 * kMiB);  // the rest is gone in little more than a second
+  EXPECT_THAT(AskedAfter(milliseconds(500)), SizeIs(1)) << "otherwise 3600 ms after the answer";
+}
+
+TEST_F(HasteTest, OneThatBroughtNothingRestsTwiceTheLeast) {
+  const ClientId client = node_.Attach(tenant_, kReleases);
+  node_.Charge(tenant_, 970 * kMiB);
+  node_.Report(client, 400 * kMiB);
+  AskAndGive(0, milliseconds(900), 970 * kMiB);
+  for (int i = 0; i < 19; ++i) {
+    node_.Charge(tenant_, kMiB);
+    EXPECT_THAT(AskedAfter(milliseconds(10)), IsEmpty());
+  }
+  EXPECT_THAT(AskedAfter(milliseconds(10)), SizeIs(1));
+}
+
 TEST_F(HasteTest, ACollectionThatBringsNextToNothingIsInNoHaste) {
   const ClientId client = node_.Attach(tenant_, kCollects);
   node_.Charge(tenant_, 970 * kMiB);
@@ -103,7 +126,7 @@ class BrakedHasteTest : public HasteTest {
     node_.Report(client, 400 * kMiB);
     node_.Tick();  // armed
     node_.Charge(tenant_, 380 * kMiB);
-    node_.Pass(milliseconds(100));
+    node_.Pass(seconds(10));
   }
 };
 

@@ -208,6 +208,7 @@ TEST_F(HeapsTest, ACollectionHasToPayOffItsCpuBeforeTheNext) {
 // A pod whose one tenant holds `retained` and uses the rest, 4 MiB more each second.
 class LeakTest : public HeapsTest {
  protected:
+  using HeapsTest::HeapsTest;
   std::vector<std::string> Run(int count, Bytes start, Bytes by, Bytes retained) {
     const CgroupId cgroup = Container("a", start);
     const ClientId client = node_.Attach(cgroup, kReleases);
@@ -259,6 +260,27 @@ TEST_F(LeakTest, SomebodyWhoCannotTellIsAskedFirst) {
     EXPECT_TRUE(asked || !verdict);
   }
   EXPECT_TRUE(verdict);
+}
+
+class ObservedLeakTest : public LeakTest {
+ protected:
+  ObservedLeakTest() : LeakTest(std::nullopt, Mode::kObserve) {}
+};
+
+// Garbage that no report shows is a hope only where a collection may be asked for.
+TEST_F(ObservedLeakTest, AHeapThatNobodyMayAskIsNoHope) {
+  Heap(Container("go", 200 * kMiB), 200 * kMiB);
+  EXPECT_THAT(Run(30, 660 * kMiB, 4 * kMiB, 0), SizeIs(1));
+}
+
+TEST_F(LeakTest, ASmallHeapIsNoHope) {
+  Heap(Container("sidecar", 9 * kMiB), 9 * kMiB);
+  EXPECT_THAT(Run(30, 851 * kMiB, 4 * kMiB, 0), SizeIs(1));
+}
+
+TEST_F(LeakTest, ALargeHeapIsAskedFirst) {
+  Heap(Container("go", 200 * kMiB), 200 * kMiB);
+  EXPECT_THAT(Run(25, 660 * kMiB, 4 * kMiB, 0), IsEmpty()) << "critical, asked, and not yet overdue";
 }
 
 TEST_F(LeakTest, WhoCannotBeSavedIsNotTormentedWithCollections) {

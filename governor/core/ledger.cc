@@ -32,16 +32,13 @@ constexpr int kLateBy = 2;
 constexpr Bytes kMostOfOneProcess = Bytes{1} << 47;
 
 // Measured by our clock, so that a client cannot shorten it by its word alone.
-Duration CooldownAfter(const InFlight& request) {
-  if (!request.outcome) return request.cooldown;
+Cooldowns CooldownsAfter(const InFlight& request) {
+  const Duration least = request.cooldown / kShortestPartInHaste;
+  if (!request.outcome) return {.usual = request.cooldown, .in_haste = request.cooldown, .least = least};
   const Duration took = request.outcome->received_at - request.sent_at;
-  return std::clamp(took * kDutyDivisor, request.cooldown / kShortestPart, request.cooldown);
-}
-
-Duration HastyCooldownAfter(const InFlight& request) {
-  if (!request.outcome) return request.cooldown;
-  const Duration took = request.outcome->received_at - request.sent_at;
-  return std::clamp(took * kHasteDivisor, request.cooldown / kShortestPartInHaste, request.cooldown);
+  return {.usual = std::clamp(took * kDutyDivisor, request.cooldown / kShortestPart, request.cooldown),
+          .in_haste = std::clamp(took * kHasteDivisor, least, request.cooldown),
+          .least = least};
 }
 
 // How long the CPU time of a collection lasts at its share. The client names that time, so that it counts at
@@ -64,10 +61,12 @@ ClientReport Possible(ClientReport report) {
 
 }  // namespace
 
-void Learned::CoolDown(Instant now, Duration cooldown, Duration in_haste, bool brought_something) {
+void Learned::CoolDown(Instant now, const Cooldowns& cooldowns, bool brought_something) {
   fruitless = brought_something ? 0 : std::min(fruitless + 1, kMostDoublings);
-  ask_again_at = now + cooldown * (1 << fruitless);
-  ask_again_in_haste_at = now + in_haste * (1 << fruitless);
+  const int times = 1 << fruitless;
+  ask_again_at = now + cooldowns.usual * times;
+  ask_again_in_haste_at = now + cooldowns.in_haste * times;
+  ask_again_at_earliest = now + cooldowns.least * times;
 }
 
 Instant InFlight::ClosesAt() const {
@@ -98,11 +97,20 @@ void Ledger::Attach(Instant now, const ClientAttached& attached) {
   it->second.info = attached;
   if (!is_new) return;
   std::erase_if(departed_, [now](const auto& entry) { return entry.second.ask_again_at <= now; });
-  std::erase_if(killed_, [now](const auto& entry) { return now - entry.second > kRestartsWithin; });
+  ForgetKills(now);
   if (killed_.erase(attached.cgroup) > 0) departed_.erase(attached.cgroup);
   if (const auto left = departed_.find(attached.cgroup); left != departed_.end()) {
     it->second.learned = left->second;
   }
+}
+
+void Ledger::Killed(Instant now, CgroupId cgroup) {
+  ForgetKills(now);
+  killed_[cgroup] = now;
+}
+
+void Ledger::ForgetKills(Instant now) {
+  std::erase_if(killed_, [now](const auto& entry) { return now - entry.second > kRestartsWithin; });
 }
 
 void Ledger::Detach(Instant now, ClientId client) {
@@ -111,7 +119,10 @@ void Ledger::Detach(Instant now, ClientId client) {
   Learned& learned = it->second.learned;
   if (it->second.giving) {
     const InFlight& request = in_flight_.at(*it->second.giving);
-    if (!request.outcome) learned.CoolDown(now, request.cooldown, request.cooldown / kLeftDivisor, false);
+    const Duration back = request.cooldown / kLeftDivisor;
+    if (!request.outcome) {
+      learned.CoolDown(now, {.usual = request.cooldown, .in_haste = back, .least = back}, false);
+    }
   }
   if (learned.ask_again_at > now) {
     const auto [left, is_first] = departed_.try_emplace(it->second.info.cgroup, learned);
@@ -165,7 +176,7 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
   client.giving.reset();
   client.learned.closed_at = now;
   client.learned.CoolDown(
-      now, CooldownAfter(request), HastyCooldownAfter(request),
+      now, CooldownsAfter(request),
       closed.returned >= std::max(kNothing, BytesOf(request.directive.action) / kNextToNothingDivisor));
   if (closed.returned >= kNothing) {
     client.price.Paid(now, closed.returned, request.outcome->received_at - request.sent_at, reading->usage);

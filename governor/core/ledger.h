@@ -22,6 +22,13 @@
 
 namespace memgov::core {
 
+// For how long a client is left alone after a request.
+struct Cooldowns {
+  Duration usual{};
+  Duration in_haste{};  // when time is short
+  Duration least{};     // when the domain would be full before that
+};
+
 // What experience with a client taught, and until when it is left alone.
 struct Learned {
   // Bytes that left the cgroup / bytes estimated, 0.05 to 1, for each ActionKind that gives.
@@ -29,14 +36,15 @@ struct Learned {
   int fruitless = 0;  // consecutive askings that brought nothing
   Instant ask_again_at;
   Instant ask_again_in_haste_at;  // when time is short
+  Instant ask_again_at_earliest;  // when the domain would be full before that
   Instant closed_at;              // the last request for memory
   // Until then what the last collection cost is more than its share of CPU.
   Instant collect_again_at;
 
   double yield(ActionKind kind) const { return yields[static_cast<std::size_t>(kind)]; }
   double& yield(ActionKind kind) { return yields[static_cast<std::size_t>(kind)]; }
-  // The cooldowns after a request; twice as long for each one in a row that brought nothing.
-  void CoolDown(Instant now, Duration cooldown, Duration in_haste, bool brought_something);
+  // Twice as long for each request in a row that brought nothing.
+  void CoolDown(Instant now, const Cooldowns& cooldowns, bool brought_something);
 };
 
 // What observe mode would have done, kept apart so that it never holds up what is really done.
@@ -100,7 +108,7 @@ class Ledger {
   void Add(InFlight request);
 
   // The kernel has killed in this cgroup: who attaches next from there is a new program and inherits nothing.
-  void Killed(Instant now, CgroupId cgroup) { killed_[cgroup] = now; }
+  void Killed(Instant now, CgroupId cgroup);
 
   // Closes what has an outcome and a cgroup reading taken after it, what is overdue, and what belonged to a
   // client that left. `reading_of` gives the engine's last sample of a cgroup; absent: the cgroup is gone.
@@ -141,6 +149,7 @@ class Ledger {
  private:
   void Attach(Instant now, const ClientAttached& attached);
   void Detach(Instant now, ClientId client);
+  void ForgetKills(Instant now);
   std::optional<Closed> TryClose(Instant now, InFlight& request, std::optional<Reading> reading);
   Closed Settle(Instant now, const InFlight& request, std::optional<Reading> reading);
   void CreditOnce(const InFlight& request, Bytes returned, Bytes usage);

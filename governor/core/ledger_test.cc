@@ -175,6 +175,34 @@ TEST_F(LedgerTest, AReconnectForgetsNoCooldown) {
   EXPECT_LE(learned(ClientId{4}).ask_again_at, now_);
 }
 
+// Its connection may break before or after the kill is counted.
+TEST_F(LedgerTest, AProgramThatStartsAfterAKillInheritsNothing) {
+  Ask(300 * kMiB, 300 * kMiB);
+  ledger_.Killed(now_, kCgroup);
+  ledger_.Apply(now_, ClientDetached{kOne});
+  now_ += seconds(5);
+  Attach(kTwo);
+  EXPECT_EQ(learned(kTwo).fruitless, 0);
+  EXPECT_LE(learned(kTwo).ask_again_at, now_);
+  Ask(300 * kMiB, 300 * kMiB, kTwo);
+  ledger_.Apply(now_, ClientDetached{kTwo});
+  Attach(ClientId{3});
+  EXPECT_EQ(learned(ClientId{3}).fruitless, 1) << "one kill is one restart";
+}
+
+TEST_F(LedgerTest, WhatASlowClientGivesAfterItsDeadlineCounts) {
+  const DirectiveId directive = Ask(300 * kMiB, 300 * kMiB);
+  now_ += milliseconds(3000);  // of a deadline of two seconds
+  EXPECT_TRUE(Close().empty());
+  usage_[kCgroup] -= 300 * kMiB;
+  Answer(directive, 300 * kMiB);
+  const auto closed = Close();
+  ASSERT_EQ(closed.size(), 1U);
+  EXPECT_EQ(closed[0].kind, NoteKind::kReturned);
+  EXPECT_EQ(closed[0].returned, 300 * kMiB);
+  EXPECT_EQ(learned().fruitless, 0);
+}
+
 TEST_F(LedgerTest, WhatGrewWhileTheClientWasAtWorkDoesNotHideWhatItGave) {
   const DirectiveId directive = Ask(300 * kMiB, 300 * kMiB);
   now_ += milliseconds(50);

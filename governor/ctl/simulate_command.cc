@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -80,16 +81,6 @@ struct Row {
   int collections = 0;
   std::vector<Kill> killed;  // with --journal
 };
-
-Row RowOf(std::string name, const sim::CampaignResult& result, sim::Arm arm) {
-  const sim::ArmSums& sums = result.sums.at(arm);
-  return {.name = std::move(name),
-          .kills = sums.kills,
-          .missed_percent = result.MissedPercent(arm),
-          .work_percent = result.WorkOfOraclePercent(arm),
-          .requests = sums.requests,
-          .collections = sums.collections};
-}
 
 // The rule as if it matched every cgroup.
 core::Policy Everywhere(core::Rule rule, const core::NodePolicy& node) {
@@ -184,63 +175,57 @@ bool ReadWorlds(const std::string& range, sim::CampaignOptions* options) {
   return false;
 }
 
-// Runs the arms one after the other, and remembers what they came to.
-class Trial {
- public:
-  Trial(sim::CampaignOptions options, bool lists_kills)
-      : options_(std::move(options)), lists_kills_(lists_kills), progress_(::isatty(STDERR_FILENO) == 1) {}
-
-  void Run(const std::optional<core::Policy>& policy, const std::string& name, bool with_bounds) {
-    if (progress_) std::cerr << fmt::format("simulating {} ...\n", name);
-    options_.run.policy = policy;
-    std::map<sim::Arm, std::vector<Kill>> kills;
-    if (lists_kills_) {
-      options_.on_world = [&kills](const sim::Scenario& world,
-                                   const std::map<sim::Arm, sim::RunResult>& results) {
-        for (const auto& [arm, result] : results) kills[arm] = KillsOf(world, result);
-      };
-    }
-    const sim::CampaignResult result = sim::RunCampaign(options_);
-    for (const auto& [seed, what] : result.broken) {
-      ++broken_;
-      std::cerr << fmt::format("{}, world {}: {}\n", name, seed, what);
-    }
-    worlds_ = result.worlds;
-    if (with_bounds) rows_.push_back(RowOf("nothing", result, sim::Arm::kNothing));
-    if (with_bounds) rows_.back().killed = kills[sim::Arm::kNothing];
-    rows_.push_back(RowOf(name, result, sim::Arm::kMemgov));
-    rows_.back().killed = kills[sim::Arm::kMemgov];
-    if (!with_bounds) return;
-    oracle_ = RowOf("oracle", result, sim::Arm::kOracle);
-    oracle_.killed = kills[sim::Arm::kOracle];
-  }
-
-  std::vector<Row> rows() const {
-    std::vector<Row> rows = rows_;
-    rows.push_back(oracle_);
-    return rows;
-  }
-  std::uint64_t worlds() const { return worlds_; }
-  std::size_t broken() const { return broken_; }
-
- private:
-  static std::vector<Kill> KillsOf(const sim::Scenario& world, const sim::RunResult& result) {
-    std::vector<Kill> kills;
-    for (const sim::Kill& kill : result.tally.kills) {
-      kills.push_back({.victim = world.services[static_cast<std::size_t>(kill.service)].name,
-                       .seconds = sim::SecondsOf(kill.at - sim::Machine::Zero())});
-    }
-    return kills;
-  }
-
-  sim::CampaignOptions options_;
-  bool lists_kills_;
-  bool progress_;
-  std::vector<Row> rows_;
-  Row oracle_;
-  std::uint64_t worlds_ = 0;
-  std::size_t broken_ = 0;
+// Without a governor, with memgov under one policy, and under the oracle.
+struct Trial {
+  sim::CampaignResult campaign;
+  std::map<sim::Arm, std::vector<Kill>> kills;  // of a recorded node
 };
+
+std::vector<Kill> KillsOf(const sim::Scenario& world, const sim::RunResult& result) {
+  std::vector<Kill> kills;
+  for (const sim::Kill& kill : result.tally.kills) {
+    kills.push_back({.victim = world.services[static_cast<std::size_t>(kill.service)].name,
+                     .seconds = sim::SecondsOf(kill.at - sim::Machine::Zero())});
+  }
+  return kills;
+}
+
+Trial Try(sim::CampaignOptions options, const std::string& name, bool recorded) {
+  if (::isatty(STDERR_FILENO) == 1) std::cerr << fmt::format("simulating {} ...\n", name);
+  Trial trial;
+  if (recorded) {
+    options.on_world = [&trial](const sim::Scenario& world,
+                                const std::map<sim::Arm, sim::RunResult>& results) {
+      for (const auto& [arm, result] : results) trial.kills[arm] = KillsOf(world, result);
+    };
+  }
+  trial.campaign = sim::RunCampaign(options);
+  for (const auto& [seed, what] : trial.campaign.broken) {
+    std::cerr << fmt::format("{}, world {}: {}\n", name, seed, what);
+  }
+  return trial;
+}
+
+Row RowOf(std::string name, const Trial& trial, sim::Arm arm) {
+  const sim::ArmSums& sums = trial.campaign.sums.at(arm);
+  const auto kills = trial.kills.find(arm);
+  return {.name = std::move(name),
+          .kills = sums.kills,
+          .missed_percent = trial.campaign.MissedPercent(arm),
+          .work_percent = trial.campaign.WorkOfOraclePercent(arm),
+          .requests = sums.requests,
+          .collections = sums.collections,
+          .killed = kills == trial.kills.end() ? std::vector<Kill>{} : kills->second};
+}
+
+// In how many of the recorded cgroups the policy lets memgov act.
+std::string ReachOf(const core::Policy& policy, const sim::Scenario& world) {
+  const auto enforced =
+      std::count_if(world.cgroups.begin(), world.cgroups.end(), [&](const sim::CgroupPlan& plan) {
+        return core::RuleFor(policy, plan.path, plan.names).mode == core::Mode::kEnforce;
+      });
+  return fmt::format("; the policy enforces in {} of the cgroups", enforced);
+}
 
 int Simulate(const Flags& flags) {
   sim::CampaignOptions options{.arms = {sim::Arm::kNothing, sim::Arm::kMemgov, sim::Arm::kOracle},
@@ -266,21 +251,32 @@ int Simulate(const Flags& flags) {
     if (policy.rules.empty()) return Fail(flags.policy + " has no rules: memgov only observes under it");
   }
 
-  Trial trial(std::move(options), recording.has_value());
-  trial.Run(std::nullopt, "defaults", true);
+  std::vector<std::pair<std::string, core::Policy>> policies;
   if (recording && !flags.policy.empty()) {
-    trial.Run(policy, "policy", false);
+    what += ReachOf(policy, recording->world);
+    policies.emplace_back("policy", policy);
   } else {
-    for (const core::Rule& rule : policy.rules) {
-      trial.Run(Everywhere(rule, policy.node), "rule " + rule.name, false);
-    }
+    for (const core::Rule& rule : policy.rules)
+      policies.emplace_back("rule " + rule.name, Everywhere(rule, policy.node));
   }
+
+  const Trial defaults = Try(options, "memgov's defaults", recording.has_value());
+  std::vector<Row> rows = {RowOf("nothing", defaults, sim::Arm::kNothing),
+                           RowOf("defaults", defaults, sim::Arm::kMemgov)};
+  std::size_t broken = defaults.campaign.broken.size();
+  for (const auto& [name, each] : policies) {
+    options.run.policy = each;
+    const Trial trial = Try(options, name, recording.has_value());
+    rows.push_back(RowOf(name, trial, sim::Arm::kMemgov));
+    broken += trial.campaign.broken.size();
+  }
+  rows.push_back(RowOf("oracle", defaults, sim::Arm::kOracle));
   if (flags.json) {
-    PrintJson(trial.rows(), trial.worlds(), trial.broken(), recording);
+    PrintJson(rows, defaults.campaign.worlds, broken, recording);
   } else {
-    Print(trial.rows(), what);
+    Print(rows, what);
   }
-  return trial.broken() == 0 ? kYes : kNo;
+  return broken == 0 ? kYes : kNo;
 }
 
 }  // namespace

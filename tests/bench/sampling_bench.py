@@ -1,10 +1,9 @@
 #!/usr/bin/python3
-"""What it costs to watch 1,000 cgroups: memgovd at its adaptive rhythm, idle and with 50 of them at work, beside a
-fixed 10 Hz, with kept descriptors and with open, read, close.
+"""What it costs to watch 1,000 cgroups, at memgovd's adaptive rhythm, at a fixed 10 Hz, and without kept descriptors.
 
-The cgroups lie as a kubelet lays them out: pods of three containers each, in slices with long names. Of the 50 at
-work 40 are far from their limit and 10 near their wire. Each figure is the median of several rounds, all arms in
-each round; CPU is that of the process that reads, as a share of one core.
+Idle, and with 50 of them at work: 40 far from their limit and 10 near their wire. The cgroups lie as a kubelet lays
+them out: pods of three containers each, in slices with long names. Each figure is the median of several rounds, all
+arms in each round; CPU is that of the process that reads, as a share of one core.
 
 reopen_ratio compares governors: how much dearer are the same samples (usage, limit, memory.high, kills at 10 Hz; stat
 and pressure every 10 s) to one that keeps nothing, and so opens, reads and closes each file of a sample each time.

@@ -74,7 +74,7 @@ class Redis:
         return run.stdout.strip()
 
 
-def test_redis_gives_back_what_flushall_left(stage):
+def test_redis_gives_back_what_a_bulk_delete_left(stage):
     stage.govern(RELEASE)
     # jemalloc keeps what is free until it is asked: by default it would let go in 10 s, and a slow machine is slower.
     redis = Redis(stage, env={"MALLOC_CONF": "dirty_decay_ms:-1"})

@@ -4,7 +4,7 @@ import json
 import os
 
 from demo.run import Memgov, run
-from demo.scene import Programs, Scene
+from demo.scene import POLICY, Programs, Scene
 from harness.cgroups import detect
 
 from .conftest import BUILD, SCALE, ctl
@@ -38,6 +38,8 @@ def told_again(journal):
     assert replayed["identical"] and replayed["decisions"] > 0
     table = ctl("simulate", "--journal", journal)
     assert table.returncode == 0 and "nothing: " in table.stdout, table.stderr
+    told = ctl("simulate", "--journal", journal, "--policy", POLICY).stdout
+    assert "the policy enforces in 5 of the cgroups" in told, told
     node = json.loads(ctl("simulate", "--journal", journal, "--json").stdout)
     killed = {arm["name"]: [kill["victim"].rpartition("/")[2] for kill in arm["killed"]] for arm in node["arms"]}
     assert killed["nothing"] and set(killed["nothing"]) == {"redis"}
