@@ -34,23 +34,21 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
   std::erase_if(braking_, [this](CgroupId id) { return world_.Find(id) == nullptr; });
 
   ReportKills(snapshot, changes);
-  CloseRequests();
+  const bool closed = CloseRequests();
   CloseReclaims(snapshot);
 
-  touched_.insert(changes.sampled.begin(), changes.sampled.end());
-  touched_.insert(changes.governed_anew.begin(), changes.governed_anew.end());
-  if (std::exchange(policy_is_new_, false)) {
-    for (const auto& [id, cgroup] : world_.cgroups()) touched_.insert(id);
+  for (CgroupState* cgroup : changes.sampled) Touch(*cgroup);
+  for (const CgroupId id : changes.governed_anew) Touch(*world_.Find(id));
+  const bool policy_is_new = std::exchange(policy_is_new_, false);
+  if (policy_is_new) {
+    for (auto& [id, cgroup] : world_.cgroups()) Touch(cgroup);
   }
-  for (const CgroupId id : touched_) Judge(*world_.Find(id));
+  for (const auto& [id, cgroup] : touched_) Judge(*cgroup);
 
-  // Memory first: milliseconds count for it, and a setting that itself frees (jemalloc purges when it turns
-  // eager) would leave nothing for the request to show. So settings wait while a request waits for a reading.
-  for (const auto& [depth, id] : in_need_) Ask(*world_.Find(id));
+  // A reading that was wanted in the last tick has come now, or does not come.
+  const bool wanted = std::exchange(readings_wanted_, false) || changes.wanted_came;
+  MeetNeeds(!events.empty() || closed || wanted || policy_is_new);
   FreezeAndThaw(snapshot);
-  if (decisions_.read_now.empty()) {
-    for (const auto& [depth, id] : in_need_) SendSettings(*world_.Find(id));
-  }
   for (const ClientEvent& event : events) {
     if (const auto* report = std::get_if<ClientReport>(&event)) {
       SendSoftLimit(report->client);
@@ -60,20 +58,21 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
 
   lost_.clear();
   for (const BrakeLost& lost : snapshot.brakes_lost) {
-    if (world_.Find(lost.cgroup) == nullptr) continue;
+    CgroupState* cgroup = world_.Find(lost.cgroup);
+    if (cgroup == nullptr) continue;
     lost_[lost.cgroup] = lost;
-    touched_.insert(lost.cgroup);
+    Touch(*cgroup);
   }
-  touched_.insert(braking_.begin(), braking_.end());
-  for (const CgroupId id : touched_) {
-    CgroupState& cgroup = *world_.Find(id);
-    if (!cgroup.last) continue;
-    SetWireOf(cgroup);
-    SetPressureAlarmOf(cgroup);
-    SetCadenceOf(cgroup);
+  for (const CgroupId id : braking_) Touch(*world_.Find(id));
+  for (const auto& [id, cgroup] : touched_) {
+    if (!cgroup->last) continue;
+    SetWireOf(*cgroup);
+    SetPressureAlarmOf(*cgroup);
+    SetCadenceOf(*cgroup);
   }
   for (const CgroupId id : braking_) WakeAt(world_.Find(id)->brake.ends_at());
   WakeAt(ledger_.NextDeadline(now_));
+  readings_wanted_ = !decisions_.read_now.empty();
   return std::move(decisions_);
 }
 
@@ -112,17 +111,18 @@ void Engine::ReportKills(const Snapshot& snapshot, const World::Changes& changes
   WakeAt(oom_kills_.NextDue());
 }
 
-void Engine::CloseRequests() {
+bool Engine::CloseRequests() {
   const auto reading_of = [this](CgroupId id) -> std::optional<Ledger::Reading> {
     const CgroupState* cgroup = world_.Find(id);
     if (cgroup == nullptr || !cgroup->last) return std::nullopt;
     return Ledger::Reading{cgroup->last->usage, cgroup->last->taken_at};
   };
-  for (Closed& closed : ledger_.Close(now_, reading_of)) {
+  std::vector<Closed> all = ledger_.Close(now_, reading_of);
+  for (Closed& closed : all) {
     const InFlight& request = closed.request;
     if (CgroupState* cgroup = request.gives ? world_.Find(request.cgroup) : nullptr) {
       --cgroup->requests;
-      touched_.insert(cgroup->id);
+      Touch(*cgroup);
     }
     if (closed.returned > 0) {
       world_.VisitUpwards(request.cgroup, [&](CgroupState& at) {
@@ -143,6 +143,7 @@ void Engine::CloseRequests() {
     note.text = std::move(closed.why);
     decisions_.notes.push_back(std::move(note));
   }
+  return !all.empty();
 }
 
 void Engine::Judge(CgroupState& domain) {

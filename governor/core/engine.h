@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/btree_set.h"
+#include "absl/container/btree_map.h"
 #include "governor/core/apportion.h"
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
@@ -60,8 +60,9 @@ class Engine {
     Bytes coming = 0;  // expected of requests in flight
     int hopes = 0;     // requests in flight to those who cannot tell what they hold
     int busy = 0, cooling = 0, empty = 0, unreadable = 0;
-    int others = 0;       // of the other kind: not looked at
-    int over_budget = 0;  // collections that would cost their clients too much CPU
+    int others = 0;                   // of the other kind: not looked at
+    int over_budget = 0;              // collections that would cost their clients too much CPU
+    std::optional<Instant> again_at;  // when the first of those who wait may be asked
   };
   // What one request is about.
   struct Terms {
@@ -73,7 +74,7 @@ class Engine {
 
   // engine.cc: the order of a tick, and what follows from the cgroups.
   void TakeIn(const ClientEvent& event);
-  void CloseRequests();
+  bool CloseRequests();
   void ReportKills(const Snapshot& snapshot, const World::Changes& changes);
   void Judge(CgroupState& domain);
   std::optional<Duration> TimeToLimit(const CgroupState& domain) const;
@@ -84,20 +85,24 @@ class Engine {
   void SetBrakeOf(CgroupState& domain);
   void SetCadenceOf(CgroupState& cgroup);
   void WakeAt(std::optional<Instant> when);
+  void Touch(CgroupState& cgroup) { touched_.emplace(cgroup.id, &cgroup); }
   Note NoteOn(const CgroupState& domain, NoteKind kind) const;
 
   // engine_ask.cc: who is asked for how much.
+  void MeetNeeds(bool all);
   void Ask(CgroupState& domain);
   Bytes NeedOf(const CgroupState& domain) const;
   Survey Look(const CgroupState& domain, bool act);
-  void LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey);
+  void LookAt(const CgroupState& domain, const CgroupState& home, ClientState& client, bool act,
+              Survey* survey);
   bool TimeIsShort(const CgroupState& domain) const;
   Instant AskAgainAt(const CgroupState& domain, const Learned& learned) const;
   bool HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
   bool MayHideGarbage(const CgroupState& domain, const ClientState& client) const;
   static bool IsLargeHeap(const CgroupState& domain, const ClientState& client);
-  std::optional<Offer> OfferOf(const CgroupState& domain, const ClientState& client) const;
+  std::optional<Offer> OfferOf(const CgroupState& domain, const CgroupState& home,
+                               const ClientState& client) const;
   bool IsFresh(CgroupState& cgroup);
   bool HelpIsPossible(const CgroupState& domain) const;
   bool HelpIsComing(const CgroupState& domain) const;
@@ -128,12 +133,14 @@ class Engine {
   void SendSettings(CgroupState& domain);
   void Send(const CgroupState& domain, ClientState& client, const Action& action, const Reason& reason,
             const Terms& terms);
+  static bool MayAct(const CgroupState& domain, const Rule& client_rule);
   bool MayAct(const CgroupState& domain, const ClientState& client) const;
   static bool Lists(const Rule& rule, ActionKind kind);
   const Rule& RuleOf(const ClientState& client) const;
 
   Policy policy_;
   bool policy_is_new_ = false;
+  bool readings_wanted_ = false;  // in the last tick
   World world_;
   Ledger ledger_;
   OomKills oom_kills_;
@@ -148,7 +155,7 @@ class Engine {
   // Of the tick that runs.
   Instant now_;
   Decisions decisions_;
-  absl::btree_set<CgroupId> touched_;  // cgroups whose wire and cadence may change
+  absl::btree_map<CgroupId, CgroupState*> touched_;  // those whose wire and cadence may change
   std::map<CgroupId, BrakeLost> lost_;
 };
 

@@ -51,6 +51,10 @@ constexpr double kStallNeedsShare = 0.1;
 // What has been said in an episode about a need that nobody was asked to meet: each at most once.
 enum Withheld : unsigned { kSaidNobody = 1, kSaidWaiting = 2, kSaidNothing = 4 };
 
+std::optional<Instant> Sooner(std::optional<Instant> one, std::optional<Instant> other) {
+  return one && other ? std::min(*one, *other) : one ? one : other;
+}
+
 }  // namespace
 
 // What has to leave the domain: down to the relax threshold, and so much more as it will grow until the same
@@ -67,9 +71,28 @@ Bytes Engine::NeedOf(const CgroupState& domain) const {
   return std::max(need, static_cast<Bytes>(static_cast<double>(*domain.limit) * kStallNeedsShare));
 }
 
+// A need is looked at when its domain was read, as is often while it lasts; `all` are, when something else
+// may have changed who can be asked.
+void Engine::MeetNeeds(bool all) {
+  std::vector<CgroupState*> looked_at;
+  for (const auto& [depth, id] : in_need_) {
+    CgroupState& domain = *world_.Find(id);
+    if (all || touched_.contains(id) || (domain.look_again_at && *domain.look_again_at <= now_)) {
+      Ask(domain);
+      looked_at.push_back(&domain);
+    }
+    WakeAt(domain.look_again_at);
+  }
+  // Memory first: milliseconds count for it, and a setting that itself frees (jemalloc purges when it turns
+  // eager) would leave nothing for the request to show. So settings wait while a request waits for a reading.
+  if (!decisions_.read_now.empty()) return;
+  for (CgroupState* domain : looked_at) SendSettings(*domain);
+}
+
 void Engine::Ask(CgroupState& domain) {
   const bool enforce = domain.rule->mode == Mode::kEnforce;
   Survey survey = Look(domain, enforce);
+  domain.look_again_at = survey.again_at;
   Bytes missing = NeedOf(domain) - survey.coming;
   if (missing <= 0) return;
   // Lazily freed memory first: nobody uses it, and nobody is held up by taking it.
@@ -81,6 +104,7 @@ void Engine::Ask(CgroupState& domain) {
   if (survey.others > 0 && decisions_.read_now.empty()) {
     // Clients that a rule only observes: what would they be asked for in addition?
     Survey observed = Look(domain, false);
+    domain.look_again_at = Sooner(domain.look_again_at, observed.again_at);
     const Bytes still_missing = NeedOf(domain) - observed.coming;
     if (still_missing > 0) said = Give(domain, still_missing, std::move(observed)) || said;
   }
@@ -89,7 +113,7 @@ void Engine::Ask(CgroupState& domain) {
 
 Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
   Survey survey;
-  for (const ClientId id : domain.clients) {
+  for (const auto& [id, home] : domain.clients) {
     ClientState& client = ledger_.At(id);
     if (client.giving) {
       const InFlight& request = ledger_.in_flight().at(*client.giving);
@@ -98,17 +122,20 @@ Engine::Survey Engine::Look(const CgroupState& domain, bool act) {
         survey.coming += request.expected;
         if (request.expected == 0 && !request.outdated) ++survey.hopes;
       }
-    } else if (MayAct(domain, client) != act) {
+      continue;
+    }
+    if (MayAct(domain, *home->rule) != act) {
       ++survey.others;
     } else if (client.report) {
-      LookAt(domain, client, act, &survey);
+      LookAt(domain, *home, client, act, &survey);
     }
   }
   return survey;
 }
 
-void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Survey* survey) {
-  const Rule& rule = RuleOf(client);
+void Engine::LookAt(const CgroupState& domain, const CgroupState& home, ClientState& client, bool act,
+                    Survey* survey) {
+  const Rule& rule = *home.rule;
   if (!GivesAnything(rule, client.info.capabilities)) return;
   Instant free_at = AskAgainAt(domain, client.learned);
   if (!act) {
@@ -117,22 +144,21 @@ void Engine::LookAt(const CgroupState& domain, ClientState& client, bool act, Su
   }
   if (free_at > now_) {
     ++survey->cooling;
-    WakeAt(free_at);
+    survey->again_at = Sooner(survey->again_at, free_at);
     return;
   }
-  const CgroupState& cgroup = *world_.Find(client.info.cgroup);
-  if (cgroup.last) client.price.Observe(cgroup.last->taken_at, cgroup.last->usage);
-  if (cgroup.read_wanted_at && *cgroup.read_wanted_at < now_) {
+  if (home.last) client.price.Observe(home.last->taken_at, home.last->usage);
+  if (home.read_wanted_at && *home.read_wanted_at < now_) {
     ++survey->unreadable;  // until a reading comes after all
     return;
   }
-  const auto offer = OfferOf(domain, client);
+  const auto offer = OfferOf(domain, home, client);
   if (!offer) {
     ++survey->empty;
     return;
   }
   if (offer->kind == ActionKind::kCollect && !HasGcBudget(domain, client, offer->expected, survey)) return;
-  const Bytes charged = cgroup.last ? cgroup.last->usage : 0;
+  const Bytes charged = home.last ? home.last->usage : 0;
   survey->candidates.push_back(
       {.client = client.info.client,
        .promise = offer->promise,
@@ -169,7 +195,7 @@ bool Engine::HasGcBudget(const CgroupState& domain, const ClientState& client, B
   if (!in_haste || !worth_it) free_at = std::max(free_at, client.learned.ask_again_at);
   if (free_at <= now_) return true;
   ++survey->over_budget;
-  WakeAt(free_at);
+  survey->again_at = Sooner(survey->again_at, free_at);
   return false;
 }
 
@@ -186,12 +212,12 @@ bool Engine::IsLargeHeap(const CgroupState& domain, const ClientState& client) {
 
 // The first rung of its rule's ladder that promises something; after askings in vain the next one, up to the
 // last.
-std::optional<Engine::Offer> Engine::OfferOf(const CgroupState& domain, const ClientState& client) const {
-  const CgroupState& cgroup = *world_.Find(client.info.cgroup);
+std::optional<Engine::Offer> Engine::OfferOf(const CgroupState& domain, const CgroupState& home,
+                                             const ClientState& client) const {
   // No process holds more than its cgroup is charged with, whatever it says.
   const Bytes held =
-      cgroup.last ? std::min(client.report->retained, cgroup.last->usage) : client.report->retained;
-  const std::vector<ActionKind>& ladder = cgroup.rule->actions;
+      home.last ? std::min(client.report->retained, home.last->usage) : client.report->retained;
+  const std::vector<ActionKind>& ladder = home.rule->actions;
   int in_vain = client.learned.fruitless;
   std::optional<Offer> found;
   for (std::size_t rung = 0; rung < ladder.size(); ++rung) {
@@ -224,8 +250,9 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
   int collecting = ledger_.collecting(now_);
   for (const Share& share : shares) {
     ClientState& client = ledger_.At(share.client);
-    if (!IsFresh(*world_.Find(client.info.cgroup))) continue;
-    const Offer offer = *OfferOf(domain, client);
+    CgroupState& home = *world_.Find(client.info.cgroup);
+    if (!IsFresh(home)) continue;
+    const Offer offer = *OfferOf(domain, home, client);
     // The tick after the one that runs has ended asks the next, if it is still needed.
     if (offer.kind == ActionKind::kCollect && !TimeIsShort(domain) && collecting++ > 0) continue;
     Terms terms{.bytes = share.bytes, .outdated = offer.promise == Promise::kOutdated};
@@ -234,7 +261,7 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
       terms.estimated =
           static_cast<Bytes>(static_cast<double>(share.bytes) / client.learned.yield(offer.kind));
     }
-    Send(domain, client, Giving(offer.kind, share.bytes, RuleOf(client).pace.longest_stall),
+    Send(domain, client, Giving(offer.kind, share.bytes, home.rule->pace.longest_stall),
          domain.detector.ReasonAt(now_), terms);
   }
   return true;
@@ -252,15 +279,15 @@ bool Engine::IsFresh(CgroupState& cgroup) {
 }
 
 bool Engine::HelpIsPossible(const CgroupState& domain) const {
-  return std::any_of(domain.clients.begin(), domain.clients.end(), [&](ClientId id) {
-    const ClientState& client = ledger_.At(id);
-    return MayAct(domain, client) && GivesAnything(RuleOf(client), client.info.capabilities);
+  return std::any_of(domain.clients.begin(), domain.clients.end(), [&](const auto& entry) {
+    const Rule& rule = *entry.second->rule;
+    return MayAct(domain, rule) && GivesAnything(rule, ledger_.At(entry.first).info.capabilities);
   });
 }
 
 bool Engine::HelpIsComing(const CgroupState& domain) const {
-  return std::any_of(domain.clients.begin(), domain.clients.end(), [&](ClientId id) {
-    const ClientState& client = ledger_.At(id);
+  return std::any_of(domain.clients.begin(), domain.clients.end(), [&](const auto& entry) {
+    const ClientState& client = ledger_.At(entry.first);
     if (client.giving) {
       const InFlight& request = ledger_.in_flight().at(*client.giving);
       return now_ < request.sent_at + request.directive.deadline;
@@ -269,23 +296,25 @@ bool Engine::HelpIsComing(const CgroupState& domain) const {
     const Instant again_at = client.learned.ask_again_in_haste_at;
     const bool soon = client.learned.fruitless == 0 && again_at > now_ && domain.brake.ends_at() &&
                       again_at < *domain.brake.ends_at();
-    return soon && MayAct(domain, client);
+    return soon && MayAct(domain, *entry.second->rule);
   });
 }
 
 void Engine::Withhold(CgroupState& domain, Bytes missing, const Survey& survey) {
   Withheld what = kSaidNothing;
-  std::string text = absl::StrCat("nobody to ask now: ", survey.cooling, " cooling down, ", survey.empty,
-                                  " hold nothing, ", survey.unreadable, " cannot be read");
-  if (survey.over_budget > 0) absl::StrAppend(&text, ", ", survey.over_budget, " over their CPU budget");
   if (survey.cooling + survey.over_budget > 0) {
     what = kSaidWaiting;
   } else if (survey.empty + survey.unreadable == 0) {
     what = kSaidNobody;
-    text = "no client that could give memory";
   }
   if ((domain.withheld & what) != 0) return;
   domain.withheld |= what;
+  std::string text = "no client that could give memory";
+  if (what != kSaidNobody) {
+    text = absl::StrCat("nobody to ask now: ", survey.cooling, " cooling down, ", survey.empty,
+                        " hold nothing, ", survey.unreadable, " cannot be read");
+    if (survey.over_budget > 0) absl::StrAppend(&text, ", ", survey.over_budget, " over their CPU budget");
+  }
   Note note = NoteOn(domain, NoteKind::kWithheld);
   note.bytes = missing;
   note.text = std::move(text);

@@ -74,10 +74,10 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   std::vector<ClientState*> heaps;
   std::vector<Heap> sizes;
   std::set<CgroupId> homes;
-  for (const ClientId id : domain.clients) {
+  for (const auto& [id, home] : domain.clients) {
     ClientState& client = ledger_.At(id);
     if (!client.info.capabilities.set_soft_limit || client.keeps_own_limit || !client.report) continue;
-    if (client.report->live <= 0 || !Lists(RuleOf(client), ActionKind::kSetSoftLimit)) continue;
+    if (client.report->live <= 0 || !Lists(*home->rule, ActionKind::kSetSoftLimit)) continue;
     heaps.push_back(&client);
     sizes.push_back({.live = client.report->live, .non_heap = client.report->non_heap});
     homes.insert(client.info.cgroup);
@@ -113,16 +113,17 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
 // is, and has not shown it of late.
 Bytes Engine::FloorOf(const CgroupState& domain, bool* hope) const {
   Bytes floor = domain.pressing - domain.lazily_freed.at_most;
-  for (const ClientId id : domain.clients) {
+  for (const auto& [id, home] : domain.clients) {
     const ClientState& client = ledger_.At(id);
     if (!client.report) continue;
     const Capabilities& can = client.info.capabilities;
+    const Rule& rule = *home->rule;
     // No heap knows of what died since its last collection; only asking shows.
-    const bool may_be_asked = MayAct(domain, client) && Lists(RuleOf(client), ActionKind::kCollect);
+    const bool may_be_asked = MayAct(domain, rule) && Lists(rule, ActionKind::kCollect);
     const bool cannot_tell =
         (client.report->retained_kind == EstimateKind::kNone && (can.release || can.collect)) ||
         (can.collect && may_be_asked && IsLargeHeap(domain, client));
-    const bool caches = can.shed && Lists(RuleOf(client), ActionKind::kShed);
+    const bool caches = can.shed && Lists(rule, ActionKind::kShed);
     const bool untried = client.learned.fruitless == 0 && now_ - client.learned.closed_at > Leak::kWindow;
     if ((cannot_tell || caches) && untried) *hope = true;
     const double yield =

@@ -39,7 +39,7 @@ void Engine::CloseReclaims(const Snapshot& snapshot) {
     const Bytes returned = *cgroup->reclaim.Closed(outcome);
     world_.VisitUpwards(request.cgroup, [&](CgroupState& at) {
       at.settled_at = std::max(at.settled_at, outcome.finished_at);
-      touched_.insert(at.id);
+      Touch(at);
     });
     const CgroupState* domain = world_.Find(request.domain);
     Note note = NoteOn(domain != nullptr ? *domain : *cgroup,

@@ -23,19 +23,23 @@ const Rule& Engine::RuleOf(const ClientState& client) const {
   return cgroup == nullptr ? *world_.Find(kNodeId)->rule : *cgroup->rule;
 }
 
+bool Engine::MayAct(const CgroupState& domain, const Rule& client_rule) {
+  return domain.rule->mode == Mode::kEnforce && client_rule.mode == Mode::kEnforce;
+}
+
 bool Engine::MayAct(const CgroupState& domain, const ClientState& client) const {
-  return domain.rule->mode == Mode::kEnforce && RuleOf(client).mode == Mode::kEnforce;
+  return MayAct(domain, RuleOf(client));
 }
 
 // Eager release for as long as the need lasts: what the clients free from now on leaves the cgroup at once.
 void Engine::SendSettings(CgroupState& domain) {
-  for (const ClientId id : domain.clients) {
+  for (const auto& [id, home] : domain.clients) {
     ClientState& client = ledger_.At(id);
-    const Rule& rule = RuleOf(client);
     if (!client.info.capabilities.set_release_mode || !client.report) continue;
     if (client.info.startup_release_mode == ReleaseMode::kEager) continue;
+    const Rule& rule = *home->rule;
     if (!Lists(rule, ActionKind::kSetReleaseMode)) continue;
-    Instant& eager_until = MayAct(domain, client) ? client.eager_until : client.pretended.eager_until;
+    Instant& eager_until = MayAct(domain, rule) ? client.eager_until : client.pretended.eager_until;
     if (eager_until - now_ > rule.pace.ttl / 2) continue;
     eager_until = now_ + rule.pace.ttl;
     Send(domain, client, SetReleaseMode{.mode = ReleaseMode::kEager}, domain.detector.ReasonAt(now_), {});
@@ -46,7 +50,7 @@ void Engine::Send(const CgroupState& domain, ClientState& client, const Action& 
                   const Terms& terms) {
   const Rule& rule = RuleOf(client);
   const bool gives = GivesMemory(action);
-  const bool act = MayAct(domain, client);
+  const bool act = MayAct(domain, rule);
   Directive directive{.id = DirectiveId{next_directive_++},
                       .client = client.info.client,
                       .domain = domain.id,
@@ -74,7 +78,7 @@ void Engine::Send(const CgroupState& domain, ClientState& client, const Action& 
   CgroupState* cgroup = world_.Find(client.info.cgroup);
   if (gives && cgroup != nullptr) {
     ++cgroup->requests;
-    touched_.insert(cgroup->id);
+    Touch(*cgroup);
   }
   ledger_.Add({.directive = directive,
                .cgroup = client.info.cgroup,

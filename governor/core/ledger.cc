@@ -119,10 +119,9 @@ void Ledger::Detach(Instant now, ClientId client) {
   Learned& learned = it->second.learned;
   if (it->second.giving) {
     const InFlight& request = in_flight_.at(*it->second.giving);
-    const Duration back = request.cooldown / kLeftDivisor;
-    if (!request.outcome) {
-      learned.CoolDown(now, {.usual = request.cooldown, .in_haste = back, .least = back}, false);
-    }
+    Cooldowns cooldowns = CooldownsAfter(request);
+    cooldowns.in_haste = request.cooldown / kLeftDivisor;
+    if (!request.outcome) learned.CoolDown(now, cooldowns, false);
   }
   if (learned.ask_again_at > now) {
     const auto [left, is_first] = departed_.try_emplace(it->second.info.cgroup, learned);

@@ -175,6 +175,15 @@ TEST_F(LedgerTest, AReconnectForgetsNoCooldown) {
   EXPECT_LE(learned(ClientId{4}).ask_again_at, now_);
 }
 
+TEST_F(LedgerTest, OneThatLeftUnansweredMaySoonBeAskedAgainWhereItIsUrgent) {
+  Ask(300 * kMiB, 300 * kMiB);
+  ledger_.Apply(now_, ClientDetached{kOne});
+  Attach(kTwo);
+  EXPECT_EQ(learned(kTwo).ask_again_at, now_ + seconds(10));
+  EXPECT_EQ(learned(kTwo).ask_again_in_haste_at, now_ + seconds(2));
+  EXPECT_EQ(learned(kTwo).ask_again_at_earliest, now_ + milliseconds(200));
+}
+
 // Its connection may break before or after the kill is counted.
 TEST_F(LedgerTest, AProgramThatStartsAfterAKillInheritsNothing) {
   Ask(300 * kMiB, 300 * kMiB);

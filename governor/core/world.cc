@@ -35,7 +35,8 @@ void World::SetPolicy(const Policy* policy) {
 }
 
 void World::Attach(ClientId client, CgroupId cgroup) {
-  VisitUpwards(cgroup, [client](CgroupState& at) { at.clients.insert(client); });
+  CgroupState* home = Find(cgroup);
+  VisitUpwards(cgroup, [client, home](CgroupState& at) { at.clients.insert_or_assign(client, home); });
 }
 
 void World::Detach(ClientId client, CgroupId cgroup) {
@@ -81,9 +82,9 @@ void World::SetNames(const CgroupNamed& named, Changes* changes) {
 void World::Vanish(CgroupId id) {
   const auto it = cgroups_.find(id);
   if (id == kNodeId || it == cgroups_.end()) return;
-  const std::set<ClientId> clients = std::move(it->second.clients);
+  const auto clients = std::move(it->second.clients);
   VisitUpwards(it->second.parent, [&clients](CgroupState& above) {
-    for (const ClientId client : clients) above.clients.erase(client);
+    for (const auto& [client, home] : clients) above.clients.erase(client);
   });
   lazy_.erase(id);
   by_id_.erase(id);
@@ -110,12 +111,12 @@ void World::ApplySample(const CgroupSample& sample, Changes* changes) {
   cgroup->forecast.Observe(sample.taken_at, cgroup->pressing);
   cgroup->stall.Observe(sample);
   cgroup->last = sample;
-  cgroup->read_wanted_at.reset();
+  if (std::exchange(cgroup->read_wanted_at, std::nullopt)) changes->wanted_came = true;
   cgroup->limit = sample.limit;
   if (sample.id == kNodeId && cgroup->limit) {
     cgroup->limit = std::max<Bytes>(*cgroup->limit - policy_->node.reserve, 0);
   }
-  changes->sampled.push_back(sample.id);
+  changes->sampled.push_back(cgroup);
 }
 
 Bytes World::SwapLeftOf(const CgroupState& cgroup) const {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "governor/core/brake.h"
 #include "governor/core/cadence.h"
@@ -42,8 +43,8 @@ struct CgroupState {
   bool stat_wanted = false;               // before its level rises
   std::optional<Instant> read_wanted_at;  // a reading was asked for, and none has come since
   Forecast forecast;
-  std::set<ClientId> clients;  // attached from here or from below
-  int requests = 0;            // in flight to clients of this very cgroup
+  absl::btree_map<ClientId, CgroupState*> clients;  // attached from here or from below, and from where
+  int requests = 0;                                 // in flight to clients of this very cgroup
   ReclaimPace reclaim;
   ReclaimPace pretended_reclaim;  // of observe mode, apart, so that it never holds up what is really done
 
@@ -61,7 +62,8 @@ struct CgroupState {
   bool hopeless = false;   // ... and with all returned it would still be critical
   Instant soft_limits_at;  // when they were shared out last
   Instant in_need_since;
-  Instant settled_at;     // memory that was asked for had left by then: an older reading still counts it
+  Instant settled_at;  // memory that was asked for had left by then: an older reading still counts it
+  std::optional<Instant> look_again_at;  // when somebody's cooldown ends
   unsigned withheld = 0;  // what was said in this episode about a need that nobody was asked to meet, as bits
   Cadence cadence;
 
@@ -97,15 +99,17 @@ class World {
     std::uint64_t count = 0;
   };
   struct Changes {
-    std::vector<CgroupId> sampled;        // known ones, in the order of the snapshot
+    std::vector<CgroupState*> sampled;    // known ones, in the order of the snapshot
     std::vector<CgroupId> governed_anew;  // names came, and with them another rule
     std::vector<OomKill> oom_kills;
+    bool wanted_came = false;  // a reading that was asked for
   };
   Changes Apply(const Snapshot& snapshot);
 
   CgroupState* Find(CgroupId id);
   const CgroupState* Find(CgroupId id) const;
   const std::map<CgroupId, CgroupState>& cgroups() const { return cgroups_; }
+  std::map<CgroupId, CgroupState>& cgroups() { return cgroups_; }
   // Looks at every cgroup: for what happens seldom.
   const CgroupState* FindByPath(const std::string& path) const;
   // Of the cgroup and those above it the one nearest to its limit; null for null, or when none has a limit.

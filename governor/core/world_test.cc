@@ -12,6 +12,7 @@ using std::chrono::seconds;
 using testing::At;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Key;
 
 constexpr CgroupId kPod{1}, kA{2}, kB{3};
 constexpr ClientId kOne{1}, kTwo{2};
@@ -46,13 +47,13 @@ TEST_F(WorldTest, TheNodesLimitIsLessTheReserve) {
 TEST_F(WorldTest, AClientCountsInItsCgroupAndInAllAbove) {
   world_.Attach(kOne, kA);
   world_.Attach(kTwo, kPod);
-  EXPECT_THAT(world_.Find(kA)->clients, ElementsAre(kOne));
+  EXPECT_THAT(world_.Find(kA)->clients, ElementsAre(Key(kOne)));
   EXPECT_THAT(world_.Find(kB)->clients, IsEmpty());
-  EXPECT_THAT(world_.Find(kPod)->clients, ElementsAre(kOne, kTwo));
-  EXPECT_THAT(world_.Find(kNodeId)->clients, ElementsAre(kOne, kTwo));
+  EXPECT_THAT(world_.Find(kPod)->clients, ElementsAre(Key(kOne), Key(kTwo)));
+  EXPECT_THAT(world_.Find(kNodeId)->clients, ElementsAre(Key(kOne), Key(kTwo)));
   world_.Detach(kOne, kA);
   EXPECT_THAT(world_.Find(kA)->clients, IsEmpty());
-  EXPECT_THAT(world_.Find(kNodeId)->clients, ElementsAre(kTwo));
+  EXPECT_THAT(world_.Find(kNodeId)->clients, ElementsAre(Key(kTwo)));
 }
 
 TEST_F(WorldTest, ACgroupThatVanishesTakesItsClientsFromThoseAbove) {
@@ -60,8 +61,8 @@ TEST_F(WorldTest, ACgroupThatVanishesTakesItsClientsFromThoseAbove) {
   world_.Attach(kTwo, kB);
   world_.Apply({.vanished = {kA}});
   EXPECT_EQ(world_.Find(kA), nullptr);
-  EXPECT_THAT(world_.Find(kPod)->clients, ElementsAre(kTwo));
-  EXPECT_THAT(world_.Find(kNodeId)->clients, ElementsAre(kTwo));
+  EXPECT_THAT(world_.Find(kPod)->clients, ElementsAre(Key(kTwo)));
+  EXPECT_THAT(world_.Find(kNodeId)->clients, ElementsAre(Key(kTwo)));
 }
 
 TEST_F(WorldTest, AParentThatVanishesBeforeItsChildLeavesNothingBehind) {

@@ -18,6 +18,8 @@ constexpr double kFixedSeconds = 0.003;  // a request that finds nothing
 constexpr Range kSlowness{0.4, 3};
 constexpr auto kHeld = std::chrono::seconds(30);  // a soft limit that follows a collection
 constexpr double kDies = 0.3;  // the chance that a dying client's connection breaks at a request
+// When its client tries again after a session that was welcomed.
+constexpr Range kReconnects{0.075, 0.1};
 
 core::Capabilities CapabilitiesOf(const ServicePlan& plan) {
   core::Capabilities can;
@@ -145,7 +147,7 @@ void Machine::OnArrival(int index) {
       if (random_.Chance(kDies)) {
         free_jobs_.push_back(index);
         Detach(job.service);
-        return Put(now_ + Seconds(5), What::kAttach, job.service, client.life);
+        return Put(now_ + Seconds(Delay(kReconnects)), What::kAttach, job.service, client.life);
       }
       break;
     default:
