@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -32,6 +31,14 @@ const (
 
 	// Retained memory that grew by this much, and by a quarter, is reported before its turn.
 	promptBytes = 16 << 20
+
+	// A session lasts so long before another takes its place only to say that hooks have come, or have gone: a program
+	// that registers and unregisters all the time must not keep its governor busy. Hooks that are gone can wait, because
+	// a Shed is declined until then.
+	renewGained = time.Second
+	renewLost   = 3 * time.Second
+	// The last outcome is on its way by then.
+	renewQuiet = 200 * time.Millisecond
 )
 
 // agent is the client: one goroutine that owns all state below, and the session's two while there is one.
@@ -39,24 +46,35 @@ type agent struct {
 	// Constant after construction.
 	options
 	clock   clock
+	hooks   *hooks
 	collect func() (heap.Work, error)
+	worth   func(urgency, heap.Sample, freshness) string
+	ctx     context.Context // of the agent: over when it is to stop
 	cancel  context.CancelFunc
 	done    chan struct{}
 
 	// Of the agent's goroutine; err may be read after done is closed.
-	reader  *heap.Reader
-	cycles  uint64        // collections that were seen
-	cycleAt time.Duration // when the last of them was seen
-	share   heap.GCShare
-	limit   *heap.SoftLimit
-	session *session // nil: none
-	silent  bool     // the governor was lost, and that was said
-	retryAt time.Duration
-	backoff backoff
-	err     error
+	alarm      alarm
+	reader     *heap.Reader
+	lookedAt   time.Duration // when the heap was looked at last
+	cycles     uint64        // collections that were seen
+	cycleAt    time.Duration // when the last of them was seen
+	cycleAfter time.Duration // ... and when it was not yet
+	pacer      pacer
+	share      heap.GCShare
+	limit      *heap.SoftLimit
+	session    *session // nil: none
+	silent     bool     // the governor was lost, and that was said
+	retryAt    time.Duration
+	backoff    backoff
+	err        error
 
 	// Of the session.
 	welcomed     bool
+	enforcing    bool
+	toldShed     bool // in its Hello
+	openedAt     time.Duration
+	answeredAt   time.Duration // the last outcome
 	welcomeBy    time.Duration
 	reportEvery  time.Duration
 	nextReport   time.Duration
@@ -66,21 +84,24 @@ type agent struct {
 }
 
 func newAgent(o options, c clock) *agent {
+	ctx, cancel := context.WithCancel(context.Background())
 	return &agent{
 		options: o,
 		clock:   c,
+		hooks:   programHooks,
 		collect: heap.Collect,
+		worth:   worth,
+		ctx:     ctx,
+		cancel:  cancel,
 		done:    make(chan struct{}),
+		alarm:   c.NewAlarm(),
+		pacer:   newPacer(o.budget),
 		reader:  heap.NewReader(),
 		limit:   heap.NewSoftLimit(debug.SetMemoryLimit, heap.Startup),
 	}
 }
 
-func (a *agent) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	a.cancel = cancel
-	go a.run(ctx)
-}
+func (a *agent) start() { go a.run() }
 
 // stop ends the agent, undoes what it changed and waits for that. The error is a defect that ended the agent before.
 func (a *agent) stop() error {
@@ -89,8 +110,10 @@ func (a *agent) stop() error {
 	return a.err
 }
 
-func (a *agent) run(ctx context.Context) {
+func (a *agent) run() {
 	defer close(a.done)
+	defer enterCallback()()
+	defer a.alarm.Stop()
 	defer func() {
 		// Whatever goes wrong in here must not take the service down, and must leave nothing behind.
 		if p := recover(); p != nil {
@@ -102,17 +125,16 @@ func (a *agent) run(ctx context.Context) {
 			a.session.close()
 		}
 	}()
-	alarm := a.clock.NewAlarm()
-	defer alarm.Stop()
-	for ctx.Err() == nil {
-		alarm.Set(a.step(ctx))
+	for a.ctx.Err() == nil {
+		a.alarm.Set(a.step())
 		var in chan received
 		if a.session != nil {
 			in = a.session.in
 		}
 		select {
-		case <-ctx.Done():
-		case <-alarm.Rings():
+		case <-a.ctx.Done():
+		case <-a.alarm.Rings():
+		case <-a.hooks.changed:
 		case r, ok := <-in:
 			if ok {
 				a.receive(r)
@@ -124,25 +146,26 @@ func (a *agent) run(ctx context.Context) {
 }
 
 // step does all that is due and returns when to come back.
-func (a *agent) step(ctx context.Context) time.Duration {
+func (a *agent) step() time.Duration {
 	now := a.clock.Now()
-	_, limited := a.limit.Ends()
-	if !a.welcomed && !limited {
-		return a.connect(ctx, now)
+	if !a.welcomed && !a.limit.Watching() {
+		return a.connect(now)
 	}
-	s := a.look(now)
-	if why := a.limit.Tick(now, s); why != "" {
-		a.logger.Info("memgov: the soft limit ended", "why", why)
-		a.observer(SoftLimitEnded{At: now, Why: why})
-		a.nextReport = now
-		s = a.look(now)
-	}
+	s := a.guardLimit(now)
 	next := time.Duration(math.MaxInt64)
 	if ends, limited := a.limit.Ends(); limited {
 		next = min(now+guardEvery, ends)
 	}
+	if a.welcomed && a.toldShed != a.hooks.any() {
+		due := max(a.renewAt(), a.answeredAt+renewQuiet)
+		if now >= due && len(a.session.in) == 0 {
+			a.renew(now)
+		} else {
+			next = min(next, max(due, now+watchEvery))
+		}
+	}
 	if !a.welcomed {
-		return min(next, a.connect(ctx, now))
+		return min(next, a.connect(now))
 	}
 	retained, _ := s.Retained(now - a.cycleAt)
 	if now >= a.nextReport || retained >= a.lastRetained+max(promptBytes, a.lastRetained/4) {
@@ -166,24 +189,74 @@ func (a *agent) watchAfter(retained uint64) time.Duration {
 func (a *agent) look(now time.Duration) heap.Sample {
 	s := a.reader.Read()
 	if s.Cycles != a.cycles || a.cycleAt == 0 {
-		a.cycles, a.cycleAt = s.Cycles, now
+		a.cycles, a.cycleAt, a.cycleAfter = s.Cycles, now, a.lookedAt
+	}
+	a.lookedAt = now
+	return s
+}
+
+// guardLimit ends the soft limit when it is time to.
+func (a *agent) guardLimit(now time.Duration) heap.Sample {
+	s := a.look(now)
+	if why := a.limit.Tick(now, s); why != "" {
+		a.logger.Info("memgov: the soft limit ended", "why", why)
+		a.observer(SoftLimitEnded{At: now, Why: why})
+		a.nextReport = now
+		s = a.look(now)
 	}
 	return s
 }
 
+// await waits for a hook, and guards the soft limit meanwhile: it may be what makes the hook slow.
+func (a *agent) await(returned <-chan struct{}) {
+	for {
+		if _, limited := a.limit.Ends(); !limited {
+			<-returned
+			return
+		}
+		a.alarm.Set(a.clock.Now() + guardEvery)
+		select {
+		case <-returned:
+			return
+		case <-a.alarm.Rings():
+			a.guardLimit(a.clock.Now())
+		}
+	}
+}
+
 // connect opens a session when it is time to, and gives up one that brings no Welcome.
-func (a *agent) connect(ctx context.Context, now time.Duration) time.Duration {
+func (a *agent) connect(now time.Duration) time.Duration {
 	if a.session != nil && now >= a.welcomeBy {
 		a.lose(now, fmt.Errorf("no welcome within %v", welcomeTimeout))
 	}
 	if a.session == nil && now >= a.retryAt {
-		a.welcomeBy = now + welcomeTimeout
-		a.session = openSession(ctx, a.socket, a.hello(), a.clock)
+		a.open(now)
 	}
 	if a.session == nil {
 		return a.retryAt
 	}
 	return a.welcomeBy
+}
+
+func (a *agent) open(now time.Duration) {
+	a.toldShed = a.hooks.any()
+	a.openedAt, a.welcomeBy = now, now+welcomeTimeout
+	a.session = openSession(a.ctx, a.socket, a.hello(), a.clock)
+}
+
+// renewAt is when a new session may take this one's place.
+func (a *agent) renewAt() time.Duration {
+	if a.toldShed {
+		return a.openedAt + renewLost
+	}
+	return a.openedAt + renewGained
+}
+
+// renew puts a new session in the old one's place, without a word to the program: nothing has happened to it.
+func (a *agent) renew(now time.Duration) {
+	a.session.close()
+	a.welcomed, a.backoff = false, 0
+	a.open(now)
 }
 
 // lose drops the session and sets the time of the next try. The soft limit stays until its time is over.
@@ -215,6 +288,7 @@ func (a *agent) receive(r received) {
 
 func (a *agent) welcome(at time.Duration, w *pb.Welcome) {
 	a.welcomed, a.silent = true, false
+	a.enforcing = w.GetEnforcing()
 	a.backoff = 0
 	a.reportEvery = defaultReportEvery
 	if w.GetReportEveryMs() != 0 {
@@ -232,69 +306,4 @@ func (a *agent) welcome(at time.Duration, w *pb.Welcome) {
 		Enforcing:   w.GetEnforcing(),
 		ReportEvery: a.reportEvery,
 	})
-}
-
-func (a *agent) hello() *pb.Hello {
-	return &pb.Hello{
-		Runtime: text(runtime.Version(), longestName),
-		Client:  "memgov-go " + Version,
-		Name:    a.name,
-		Capabilities: &pb.Capabilities{
-			Collect:      true,
-			SetSoftLimit: true,
-			StallClass:   pb.StallClass_STALL_CLASS_MEDIUM,
-		},
-		StartupReleaseMode: releaseMode(),
-	}
-}
-
-// report tells the governor the state of the heap. A report that finds the queue full is not worth waiting for; an
-// outcome that does ends the session.
-func (a *agent) report(now time.Duration, s heap.Sample) {
-	a.nextReport = now + a.reportEvery
-	retained, kind := s.Retained(now - a.cycleAt)
-	a.lastRetained = retained
-	share := a.share.Next(s)
-	r := &pb.Report{
-		LiveBytes:     s.LiveBytes(),
-		RetainedBytes: retained,
-		RetainedKind:  estimateKind(kind),
-		NonHeapBytes:  s.NonHeap(),
-		GcCpuFraction: &share,
-		ReleaseMode:   releaseMode(),
-	}
-	if s.SoftLimit != heap.NoLimit {
-		r.SoftLimitBytes = &s.SoftLimit
-	}
-	if heap.Startup.LazyRelease() {
-		r.LazilyFreedBytes = lazilyFreed(s)
-	}
-	a.session.send(&pb.ClientMessage{Body: &pb.ClientMessage_Report{Report: r}})
-}
-
-// lazilyFreed is an upper bound: released address space counts what was never touched, resident memory what is in use.
-func lazilyFreed(s heap.Sample) uint64 {
-	resident, err := heap.Resident()
-	if err != nil || resident < s.Objects {
-		return 0
-	}
-	return min(s.Released, resident-s.Objects)
-}
-
-func releaseMode() pb.ReleaseMode {
-	if heap.Startup.LazyRelease() {
-		return pb.ReleaseMode_RELEASE_MODE_LAZY
-	}
-	return pb.ReleaseMode_RELEASE_MODE_EAGER
-}
-
-func estimateKind(k heap.Kind) pb.EstimateKind {
-	switch k {
-	case heap.Exact:
-		return pb.EstimateKind_ESTIMATE_KIND_EXACT
-	case heap.Bound:
-		return pb.EstimateKind_ESTIMATE_KIND_BOUND
-	default:
-		return pb.EstimateKind_ESTIMATE_KIND_NONE
-	}
 }

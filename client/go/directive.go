@@ -18,42 +18,122 @@ func (a *agent) obey(at time.Duration, d *pb.Directive) {
 	ttl := time.Duration(d.GetTtlMs()) * time.Millisecond
 	a.observer(Received{
 		At: at, ID: d.GetId(), Action: action, Bytes: bytes, Deadline: deadline, TTL: ttl,
-		Level: levelName(d.GetLevel()), Rule: d.GetReason().GetRule(), Reason: d.GetReason().GetText(),
+		Level: Level(d.GetLevel()).String(), Rule: d.GetReason().GetRule(), Reason: d.GetReason().GetText(),
 	})
 
-	var outcome *pb.Outcome
-	if late := a.clock.Now() - at; late >= deadline {
-		outcome = declined(fmt.Errorf("%v after receipt is past the deadline of %v", late.Round(time.Millisecond), deadline))
-	} else {
-		outcome = a.act(d, ttl)
+	// The deadline is 0 when there is none.
+	var until time.Duration
+	if deadline > 0 {
+		until = at + deadline
+	}
+	outcome := a.objection(at, until)
+	if outcome == nil {
+		outcome = a.act(d, ttl, until)
 	}
 	outcome.Id = d.GetId()
 	a.answer(outcome, action)
 }
 
-func (a *agent) act(d *pb.Directive, ttl time.Duration) *pb.Outcome {
+// objection declines what may not come, or comes too late.
+func (a *agent) objection(at, until time.Duration) *pb.Outcome {
+	switch now := a.clock.Now(); {
+	case !a.enforcing:
+		return declined(errors.New("the Welcome said observe mode, in which no directive may come"))
+	case until != 0 && now >= until:
+		return declined(fmt.Errorf("%v after receipt is past the deadline of %v", (now - at).Round(time.Millisecond), until-at))
+	}
+	return nil
+}
+
+func (a *agent) act(d *pb.Directive, ttl, until time.Duration) *pb.Outcome {
 	switch action := d.GetAction().(type) {
 	case *pb.Directive_Collect:
-		return a.doCollect()
+		return a.doCollect(action.Collect.GetBytes(), urgencyOf(d), until)
 	case *pb.Directive_SetSoftLimit:
 		return a.doSetSoftLimit(action.SetSoftLimit.GetBytes(), ttl)
 	case *pb.Directive_SetReleaseMode:
 		return declined(fmt.Errorf("how the Go runtime releases is fixed at start-up (GODEBUG=madvdontneed): %s", releaseMode()))
 	case *pb.Directive_Release:
-		return declined(errors.New("the Go runtime does not release without a collection; ask for Collect"))
+		return declined(errors.New("ask for Collect: where free spans are enough it returns them without a collection"))
 	case *pb.Directive_Shed:
-		return declined(errors.New("no cache of the application is registered"))
+		return a.doShed(action.Shed.GetBytes(), Level(d.GetLevel()), urgencyOf(d), until)
 	default:
 		return declined(errors.New("this client does not know the action"))
 	}
 }
 
-func (a *agent) doCollect() *pb.Outcome {
+// urgencyOf is the governor's own rule for when time is short (governor/core: Engine::TimeIsShort), as far as a client
+// can see: a critical level, or a crossing of anything else than a share of the limit.
+func urgencyOf(d *pb.Directive) urgency {
+	signal := d.GetReason().GetSignal()
+	return d.GetLevel() == pb.Level_LEVEL_CRITICAL || signal == "time_to_limit" || signal == "stall"
+}
+
+// doCollect does the least that brings what there is: nothing, where nothing is to be had; free spans without a
+// collection, where a collection has just told what is free; else a collection, if it is within the budget.
+func (a *agent) doCollect(bytes uint64, urgent urgency, until time.Duration) *pb.Outcome {
+	now := a.clock.Now()
+	s := a.look(now)
+	age := freshness{youngest: now - a.cycleAt, oldest: now - a.cycleAfter}
+	if why := a.worth(urgent, s, age); why != "" {
+		return declined(errors.New(why))
+	}
+	// Near a kill what died since may be needed too.
+	var free heap.Work
+	if _, kind := s.Retained(age.youngest); kind == heap.Exact && (!bool(urgent) || s.Free >= bytes) {
+		late := func() bool { return a.ctx.Err() != nil || until != 0 && a.clock.Now() >= until }
+		work, released, err := a.limit.ReleaseFree(a.reader, late)
+		if err == nil && released >= leastWorth && (!bool(urgent) || released >= bytes) {
+			outcome := done(work)
+			outcome.Why = fmt.Sprintf("%s of free spans, without a collection", sizeText(released))
+			return outcome
+		}
+		free = work
+	}
+	if why := a.pacer.affordable(now, urgent); why != "" {
+		return declined(errors.New(why))
+	}
+	return a.collectNow(free)
+}
+
+// collectNow collects; before says what was released ahead of it, for the same outcome.
+func (a *agent) collectNow(before heap.Work) *pb.Outcome {
 	work, err := a.collect()
-	outcome := done(work)
+	a.pacer.note(a.clock.Now(), work.CPU)
+	outcome := done(before.Then(work))
 	if err != nil {
 		outcome.Why = text("the resident size is not known: "+err.Error(), maxWhy)
 	}
+	return outcome
+}
+
+// doShed asks the program's caches; then a collection returns what they dropped.
+func (a *agent) doShed(bytes uint64, level Level, urgent urgency, until time.Duration) *pb.Outcome {
+	resident, _ := heap.Resident()
+	start := a.clock.Now()
+	s := a.hooks.shed(a.ctx, order{level: level, bytes: bytes, until: until, clock: a.clock, await: a.await,
+		broke: func(name string, panicked any) {
+			a.logger.Error("memgov: a pressure hook failed", "hook", name, "panic", panicked)
+		}})
+	switch {
+	case s.called+s.left > 0:
+	case a.hooks.any():
+		return declined(errors.New("it asks for 0 bytes"))
+	default:
+		return declined(errors.New("the application has registered no cache"))
+	}
+	outcome := done(heap.Work{Before: resident, After: resident})
+	if s.given >= leastWorth && a.ctx.Err() == nil {
+		if why := a.pacer.affordable(a.clock.Now(), urgent); why != "" {
+			s.text += "; not released: " + why
+		} else {
+			released := a.collectNow(heap.Work{})
+			outcome.CpuUs = released.GetCpuUs()
+		}
+	}
+	outcome.AfterBytes, _ = heap.Resident()
+	outcome.WallUs = uint64((a.clock.Now() - start).Microseconds())
+	outcome.Why = text(s.text, maxWhy)
 	return outcome
 }
 
@@ -74,7 +154,7 @@ func (a *agent) doSetSoftLimit(bytes uint64, ttl time.Duration) *pb.Outcome {
 // answer sends the outcome and lets a report follow at once.
 func (a *agent) answer(o *pb.Outcome, action string) {
 	now := a.clock.Now()
-	a.nextReport = now
+	a.nextReport, a.answeredAt = now, now
 	status := statusName(o.GetStatus())
 	a.logger.Info("memgov: "+action, "id", o.GetId(), "status", status, "why", o.GetWhy(), "before", o.GetBeforeBytes(),
 		"after", o.GetAfterBytes(), "wall_us", o.GetWallUs(), "cpu_us", o.GetCpuUs())
@@ -92,7 +172,9 @@ func (a *agent) answer(o *pb.Outcome, action string) {
 const maxWhy = 256
 
 func declined(why error) *pb.Outcome {
-	return &pb.Outcome{Status: pb.Outcome_STATUS_DECLINED, Why: text(why.Error(), maxWhy)}
+	resident, _ := heap.Resident() // unknown is reported as 0
+	return &pb.Outcome{Status: pb.Outcome_STATUS_DECLINED, Why: text(why.Error(), maxWhy),
+		BeforeBytes: resident, AfterBytes: resident}
 }
 
 func done(work heap.Work) *pb.Outcome {
@@ -120,19 +202,6 @@ func describe(d *pb.Directive) (action string, bytes uint64) {
 		return "shed", action.Shed.GetBytes()
 	default:
 		return "unknown", 0
-	}
-}
-
-func levelName(l pb.Level) string {
-	switch l {
-	case pb.Level_LEVEL_CALM:
-		return "calm"
-	case pb.Level_LEVEL_WAKE:
-		return "wake"
-	case pb.Level_LEVEL_CRITICAL:
-		return "critical"
-	default:
-		return "unknown"
 	}
 }
 

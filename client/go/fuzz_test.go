@@ -1,6 +1,7 @@
 package memgov
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -18,6 +19,9 @@ func FuzzReceive(f *testing.F) {
 		{Body: &pb.GovernorMessage_Directive{Directive: collect(1, time.Second)}},
 		{Body: &pb.GovernorMessage_Directive{Directive: softLimit(2, 1, time.Second)}},
 		{Body: &pb.GovernorMessage_Directive{Directive: &pb.Directive{Action: &pb.Directive_Collect{}}}},
+		{Body: &pb.GovernorMessage_Directive{Directive: shedding(3, 1<<20, time.Second)}},
+		{Body: &pb.GovernorMessage_Directive{Directive: &pb.Directive{Level: 9, Reason: &pb.Reason{Signal: "stall"},
+			Action: &pb.Directive_Collect{Collect: &pb.Collect{Bytes: 1 << 63}}}}},
 		{Body: &pb.GovernorMessage_Directive{}},
 	} {
 		wire, err := proto.Marshal(m)
@@ -38,13 +42,22 @@ func FuzzReceive(f *testing.F) {
 		limit := int64(heap.NoLimit)
 		set := func(to int64) int64 {
 			was := limit
-			limit = to
+			if to >= 0 {
+				limit = to
+			}
 			return was
 		}
 		a := newAgent(o, newHandClock())
 		a.collect = func() (heap.Work, error) { return heap.Work{}, nil }
 		a.limit = heap.NewSoftLimit(set, heap.Environment{})
-		a.welcomed = true
+		a.welcomed, a.enforcing = true, true
+		a.hooks = newHooks()
+		a.hooks.add(func(_ context.Context, p Pressure) int64 {
+			if p.Bytes <= 0 {
+				t.Errorf("asked for %d bytes", p.Bytes)
+			}
+			return p.Bytes/2 - 1
+		}, nil)
 		a.session = &session{out: make(chan *pb.ClientMessage, queueLength), cancel: func() {}}
 		a.receive(received{at: a.clock.Now(), message: m})
 		if m.GetDirective() != nil {

@@ -9,7 +9,8 @@
 //	stop, err := memgov.Start(ctx, memgov.WithLogger(slog.Default()))
 //
 // From then on one quiet goroutine tells the governor how much of the heap is free and carries out what it asks for:
-// a collection that gives free pages back to the kernel, or a soft memory limit for a while. See README.md.
+// a collection that gives free pages back to the kernel, a soft memory limit for a while, or caches that the program can
+// make again (OnPressure). See README.md.
 //
 // It never harms its host. Without a governor it tries to connect about once a second and does nothing else. An
 // explicit setting of the user wins: GOMEMLIMIT, GOGC=off, a limit set by debug.SetMemoryLimit. What it sets ends by
@@ -42,9 +43,12 @@ var started struct {
 //
 // All Starts of a process are one: the first one's options hold, and the client runs until each has been stopped, by
 // its stop or by the end of its ctx. The last stop undoes everything that was changed before it returns; it may take
-// as long as a garbage collection. Start and stop may be called from any goroutine, except that stop must not be called
-// from an observer.
+// as long as a garbage collection or a call of a hook. Start and stop may be called from any goroutine; from a hook or an
+// observer they return an error and do nothing.
 func Start(ctx context.Context, opts ...Option) (stop func() error, err error) {
+	if inCallback() {
+		return nil, errInCallback
+	}
 	options, err := newOptions(opts)
 	if err != nil {
 		return nil, err
@@ -69,6 +73,9 @@ func Start(ctx context.Context, opts ...Option) (stop func() error, err error) {
 	release := sync.OnceValue(releaseStarted)
 	forget := context.AfterFunc(ctx, func() { _ = release() })
 	return func() error {
+		if inCallback() {
+			return errInCallback
+		}
 		forget()
 		return release()
 	}, nil

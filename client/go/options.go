@@ -26,6 +26,7 @@ type options struct {
 	name     string
 	logger   *slog.Logger
 	observer func(Event)
+	budget   Budget
 }
 
 // WithSocket names the governor's socket; it wins over MEMGOV_SOCKET.
@@ -60,6 +61,10 @@ func newOptions(opts []Option) (options, error) {
 		o.observer = func(Event) {}
 	}
 	o.name = text(o.name, longestName)
+	var err error
+	if o.budget, err = o.budget.withDefaults(); err != nil {
+		return o, err
+	}
 	switch {
 	case o.socket == "":
 		return o, fmt.Errorf("memgov: the socket's path is empty")

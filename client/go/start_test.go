@@ -29,7 +29,7 @@ func TestSeveralStartsAreOne(t *testing.T) {
 	begin(t, ctx)
 	p := g.Accept()
 	p.Welcome(shortestReportEvery)
-	p.Report(any)
+	p.Report(anyReport)
 
 	for range 2 { // stopping twice counts once
 		if err := first(); err != nil {
@@ -37,8 +37,8 @@ func TestSeveralStartsAreOne(t *testing.T) {
 		}
 	}
 	cancel()
-	p.Report(any)
-	p.Report(any)
+	p.Report(anyReport)
+	p.Report(anyReport)
 	if g.Waiting() {
 		t.Error("a second process attached")
 	}
@@ -68,7 +68,7 @@ func TestStopLeavesNoGoroutine(t *testing.T) {
 	stop := begin(t, context.Background(), WithSocket(g.Socket))
 	p := g.Accept()
 	p.Welcome(time.Second)
-	p.Report(any)
+	p.Report(anyReport)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

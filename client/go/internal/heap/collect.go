@@ -16,6 +16,14 @@ type Work struct {
 	CPU           time.Duration // of this thread and of the collector's workers
 }
 
+// Then is both, one after the other.
+func (w Work) Then(next Work) Work {
+	if w.Before == 0 {
+		return next
+	}
+	return Work{Before: w.Before, After: next.After, Wall: w.Wall + next.Wall, CPU: w.CPU + next.CPU}
+}
+
 // Collect collects garbage and returns all free pages to the kernel (debug.FreeOSMemory). It blocks for the length of
 // a full collection; other goroutines are held up for milliseconds at most. The error says that the resident size could
 // not be read; the memory was returned all the same.

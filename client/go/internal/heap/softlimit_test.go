@@ -23,7 +23,9 @@ func newRuntime() *goRuntime {
 
 func (r *goRuntime) set(limit int64) int64 {
 	was := r.limit
-	r.limit = limit
+	if limit >= 0 {
+		r.limit = limit
+	}
 	return was
 }
 
@@ -202,5 +204,59 @@ func TestSenselessLimitsAreRefused(t *testing.T) {
 	if err := l.Set(0, 300*mib, 0, r.read()); err == nil {
 		t.Error("a TTL of 0 was taken")
 	}
+	wantLimit(t, r, NoLimit)
+}
+
+// defer debug.SetMemoryLimit(debug.SetMemoryLimit(x)): the program puts back what it found, and that was ours.
+func TestLimitOfOursThatTheProgramPutsBackEnds(t *testing.T) {
+	for name, end := range map[string]func(*SoftLimit, *goRuntime){
+		"tick": func(l *SoftLimit, r *goRuntime) { l.Tick(2*time.Second, r.read()) },
+		"undo": func(l *SoftLimit, _ *goRuntime) { l.Undo() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRuntime()
+			l := NewSoftLimit(r.set, Environment{})
+			mustSet(t, l, r, 0, 300*mib, time.Minute)
+			old := r.set(777 * mib)
+			if why := l.Tick(time.Second, r.read()); !strings.Contains(why, "own limit") {
+				t.Errorf("ended because %q", why)
+			}
+			if !l.Watching() {
+				t.Error("nobody looks after it")
+			}
+			wantLimit(t, r, 777*mib)
+			r.set(old)
+			end(l, r)
+			wantLimit(t, r, NoLimit)
+			if l.Watching() {
+				t.Error("still looked after")
+			}
+		})
+	}
+}
+
+func TestGOGCTurnedOffLaterEndsTheLimit(t *testing.T) {
+	r := newRuntime()
+	l := NewSoftLimit(r.set, Environment{})
+	mustSet(t, l, r, 0, 300*mib, time.Minute)
+	r.sample.GCPercent = math.MaxUint64
+	if why := l.Tick(time.Second, r.read()); !strings.Contains(why, "GOGC") {
+		t.Errorf("ended because %q", why)
+	}
+	wantLimit(t, r, NoLimit)
+}
+
+// As the governor does after a collection: lowered once, then raised in steps, each renewing the time.
+func TestLimitThatIsRaisedInSteps(t *testing.T) {
+	r := newRuntime()
+	l := NewSoftLimit(r.set, Environment{})
+	for i, asked := range []uint64{100 * mib, 160 * mib, 200 * mib, 240 * mib} {
+		mustSet(t, l, r, time.Duration(i)*20*time.Second, asked, 30*time.Second)
+		wantLimit(t, r, max(int64(asked), floor))
+	}
+	if why := l.Tick(89*time.Second, r.read()); why != "" {
+		t.Errorf("ended before the last time was over: %s", why)
+	}
+	l.Tick(90*time.Second, r.read())
 	wantLimit(t, r, NoLimit)
 }
