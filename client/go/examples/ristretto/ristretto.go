@@ -5,8 +5,8 @@
 //	shed.Cache.Set(key, value, int64(len(value)))
 //
 // To copy and change. Ristretto evicts only to make room for what comes in, and only what is asked for less often than
-// that. So a shed lowers the maximal cost and puts a wedge in: a key that nobody uses, made popular by asking for it.
-// What goes is chosen by Ristretto itself, the least used first. Costs must be bytes.
+// that. So a shed lowers the maximal cost and puts a wedge in: a key that nobody uses, made popular by asking for it where
+// it must be. What goes is chosen by Ristretto itself, mostly what is used least. Costs must be bytes.
 package ristretto
 
 import (
@@ -69,12 +69,14 @@ func (s *Shedder[K, V]) give(ctx context.Context, p memgov.Pressure) int64 {
 	return freed
 }
 
-// drive puts the wedge in, and takes it out again. While it is refused what is left is more popular, so it is asked for
-// some more; but not often, because all counts are halved now and then.
+// drive puts the wedge in, and takes it out again. It is refused when five entries that Ristretto looks at are all more
+// popular, so it tries others; when it has met none that is not for long, it makes the wedge popular.
 func (s *Shedder[K, V]) drive() {
-	const tries = 8
+	const tries, inVain = 256, 16
+	refused := 0
 	for range tries {
 		var nothing V
+		before := s.evicted.Load()
 		s.Cache.Set(s.wedge, nothing, 1)
 		s.Cache.Wait()
 		_, taken := s.Cache.Get(s.wedge)
@@ -83,7 +85,10 @@ func (s *Shedder[K, V]) drive() {
 		if taken {
 			return
 		}
-		for range 4 * 64 { // lookups are counted 64 at a time
+		if refused++; s.evicted.Load() > before {
+			refused = 0
+		}
+		for i := 0; refused >= inVain && i < 64; i++ { // as many lookups are counted at a time
 			s.Cache.Get(s.wedge)
 		}
 	}
