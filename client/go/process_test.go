@@ -189,3 +189,28 @@ func TestStopUndoesTheLimit(t *testing.T) {
 		t.Errorf("after stop the limit is %d", got)
 	}
 }
+
+var grown [][]byte
+
+// A program whose live data grow far beyond the limit is not held back by it: the limit follows, or is lifted.
+func TestAHeapThatGrowsIsNotStrangled(t *testing.T) {
+	needsNoLimit(t)
+	g := testgovernor.Start(t, testgovernor.Socket(t))
+	attach(t, g.Socket, machineClock{}, nil)
+	p := g.Accept()
+	p.Welcome(time.Minute)
+	p.Direct(softLimit(1, 1, time.Minute))
+	if o := p.Outcome(); o.GetStatus() != pb.Outcome_STATUS_DONE {
+		t.Fatal(o)
+	}
+	defer func() { grown = nil }()
+	for range 256 * 16 {
+		grown = append(grown, make([]byte, mib/16))
+	}
+	runtime.GC() // it sees that all of it is alive
+	reader := heap.NewReader()
+	eventually(t, "the limit has made room", func() bool {
+		s := reader.Read()
+		return s.SoftLimit >= 256*mib*6/5
+	})
+}

@@ -41,7 +41,8 @@ func (a *agent) report(now time.Duration, s heap.Sample) {
 		ReleaseMode:   releaseMode(),
 	}
 	if s.SoftLimit != heap.NoLimit {
-		r.SoftLimitBytes = &s.SoftLimit
+		limit := s.SoftLimit
+		r.SoftLimitBytes = &limit
 	}
 	if heap.Startup.LazyRelease() {
 		r.LazilyFreedBytes = lazilyFreed(s)
