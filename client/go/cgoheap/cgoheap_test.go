@@ -13,7 +13,7 @@ import (
 	"time"
 
 	memgov "github.com/memgov/memgov/client/go"
-	"github.com/memgov/memgov/client/go/cgoheap/internal/chold"
+	"github.com/memgov/memgov/client/go/internal/chold"
 	pb "github.com/memgov/memgov/client/go/internal/memgovpb"
 	"github.com/memgov/memgov/client/go/internal/testgovernor"
 )

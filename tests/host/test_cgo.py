@@ -1,0 +1,27 @@
+"""A Go program with a C heap: two clients of one process, each asked for what it holds. The real daemon and libmemgov."""
+
+from .conftest import BUILD, DEADLINE, MIB, scaled
+from .policies import ENFORCE
+
+from harness.processes import wait_until
+
+
+def test_both_heaps_of_a_cgo_program_are_given_back(stage):
+    governor = stage.govern(ENFORCE + "    actions: [release, collect]\n")
+    each = scaled(110) // MIB
+    service = stage.start("cgo", "tests/workloads/go_cgo", str(each),
+                          env={"MEMGOV_LIBRARY": str(BUILD / "client/c/libmemgov.so.0")})
+    service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
+    governor.wait_for("attached", DEADLINE, 2)
+    assert {event["pid"] for event in stage.events("attached")} == {service.process.pid}
+    held = service.cgroup.usage()
+    # More than either of them holds is missing.
+    stage.start_crosser(scaled(200)).say("cross 0")
+
+    # Each says what left the process while it worked, so two that work at once are credited with the sum, not each with
+    # its own.
+    wait_until(lambda: {event["action"] for event in stage.events("returned")} == {"release", "collect"}, DEADLINE,
+               "an answer of both heaps")
+    wait_until(lambda: service.cgroup.usage() < held - scaled(150), DEADLINE, "return of the memory of both heaps")
+    assert stage.parent.oom_kills() == 0
+    assert service.stop() == 0, service.last_words()
