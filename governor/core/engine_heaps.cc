@@ -23,6 +23,9 @@ constexpr double kCriticalPercent = 95;
 // Below this share of its limit no domain is near enough to be watched for a leak.
 constexpr double kWatchedAbovePercent = 50;
 
+// A critical domain that will be full sooner than this has no time for evidence over many seconds.
+constexpr auto kNoTimeLeft = std::chrono::seconds(5);
+
 }  // namespace
 
 // After a collection that worked, a lowered soft limit keeps the heap from growing back at once (Go issue
@@ -139,26 +142,55 @@ void Engine::WatchForLeak(CgroupState& domain) {
     domain.unsavable = domain.hopeless = false;
     return;
   }
-  if (!domain.leak.IsDue(now_)) return;
+  if (!domain.leak.IsDue(now_)) return GiveUpOn(domain);
   bool hope = false;
   domain.leak.Observe(now_, FloorOf(domain, &hope));
   const auto leak = domain.leak.view(*domain.limit + world_.SwapLeftOf(domain));
   const bool unsavable = leak && !hope && domain.detector.level() != Level::kCalm;
-  const double critical = domain.rule->critical.usage_percent.value_or(kCriticalPercent);
-  domain.hopeless =
-      unsavable && static_cast<double>(leak->floor) * 100 >= critical * static_cast<double>(*domain.limit);
+  domain.hopeless = unsavable && IsCritical(domain, leak->floor);
   if (!unsavable) {
-    if (!leak) domain.unsavable = false;
-    return;
+    if (!leak && domain.detector.level() == Level::kCalm) domain.unsavable = false;
+    return GiveUpOn(domain);
   }
+  SayUnsavable(
+      domain, leak->floor,
+      absl::StrFormat("what no release can free grows by %s/s (over the last %.0f s, now %s): the limit is "
+                      "reached in %.0f s",
+                      TextOf(static_cast<Bytes>(leak->bytes_per_second)),
+                      std::chrono::duration<double>(leak->over).count(), TextOf(leak->floor),
+                      std::chrono::duration<double>(leak->to_limit).count()));
+}
+
+// What is needed at once, as one large allocation is, gives no evidence over time. But where all who could
+// give have been asked, what they would still give changes nothing, and the limit is seconds away, none is
+// needed.
+void Engine::GiveUpOn(CgroupState& domain) {
+  if (domain.unsavable || domain.detector.level() != Level::kCritical) return;
+  const std::optional<Duration> left = TimeToLimit(domain);
+  if (!left || *left > kNoTimeLeft) return;
+  bool hope = std::any_of(domain.clients.begin(), domain.clients.end(),
+                          [this](ClientId id) { return ledger_.At(id).giving.has_value(); });
+  const Bytes floor = FloorOf(domain, &hope);
+  if (hope || !IsCritical(domain, floor)) return;
+  SayUnsavable(domain, floor,
+               absl::StrFormat("usage grows by %s/s, and no release can free %s of it: the limit is reached "
+                               "in %.1f s",
+                               TextOf(static_cast<Bytes>(domain.forecast.BytesPerSecond())), TextOf(floor),
+                               std::chrono::duration<double>(*left).count()));
+}
+
+bool Engine::IsCritical(const CgroupState& domain, Bytes floor) {
+  const double critical = domain.rule->critical.usage_percent.value_or(kCriticalPercent);
+  return static_cast<double>(floor) * 100 >= critical * static_cast<double>(*domain.limit);
+}
+
+// Once for an episode.
+void Engine::SayUnsavable(CgroupState& domain, Bytes floor, std::string why) {
   if (std::exchange(domain.unsavable, true)) return;
   Note note = NoteOn(domain, NoteKind::kUnsavable);
-  note.bytes = leak->floor;
+  note.bytes = floor;
   note.facts = world_.FactsOf(domain);
-  note.text = absl::StrFormat(
-      "what no release can free grows by %s/s (over the last %.0f s, now %s): the limit is reached in %.0f s",
-      TextOf(static_cast<Bytes>(leak->bytes_per_second)), std::chrono::duration<double>(leak->over).count(),
-      TextOf(leak->floor), std::chrono::duration<double>(leak->to_limit).count());
+  note.text = std::move(why);
   decisions_.notes.push_back(std::move(note));
 }
 

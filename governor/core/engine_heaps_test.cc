@@ -242,6 +242,50 @@ TEST_F(LeakTest, WhileRetainedMemoryGrowsNothingIsLost) {
   }
 }
 
+// A heap of which all is live grows by `by` every 50 ms, answers a request after as long, and has nothing to
+// give. Returns the usage at which the domain was given up, or 0.
+class OutgrownTest : public HeapsTest {
+ protected:
+  using HeapsTest::HeapsTest;
+  Bytes Grow(Bytes by, Bytes retained, Bytes up_to) {
+    const CgroupId cgroup = Container("a", 600 * kMiB);
+    const ClientId go = node_.Attach(cgroup, kCollects);
+    std::vector<Directive> asked;
+    while (node_.usage(cgroup) < up_to) {
+      node_.Pass(milliseconds(50));
+      node_.Charge(cgroup, by);
+      node_.Report(go, retained, EstimateKind::kExact, node_.usage(cgroup) - retained);
+      for (const Directive& directive : std::exchange(asked, {})) node_.Answer(directive, 0);
+      const Decisions decisions = node_.Tick();
+      asked = decisions.directives;
+      was_asked_ = was_asked_ || !asked.empty();
+      const auto verdicts = node_.Lines(decisions, {NoteKind::kUnsavable});
+      if (verdicts.empty()) continue;
+      EXPECT_TRUE(was_asked_) << "garbage that no report shows is a hope until somebody looked";
+      EXPECT_THAT(verdicts[0], HasSubstr("no release can free"));
+      return node_.usage(cgroup);
+    }
+    return 0;
+  }
+  bool was_asked_ = false;
+};
+
+TEST_F(OutgrownTest, WhatIsNeededAtOnceIsGivenUpBeforeTheLimit) {
+  const Bytes usage = Grow(4 * kMiB, 0, 1000 * kMiB);
+  EXPECT_GE(usage, 950 * kMiB) << "before that it is not critical";
+  EXPECT_LT(usage, 1000 * kMiB);
+}
+
+TEST_F(OutgrownTest, WhatIsHeldIsAHope) { EXPECT_EQ(Grow(4 * kMiB, 100 * kMiB, 1000 * kMiB), 0); }
+
+TEST_F(OutgrownTest, WhatStopsGrowingIsNotGivenUp) {
+  EXPECT_EQ(Grow(4 * kMiB, 0, 940 * kMiB), 0);
+  for (int i = 0; i < 100; ++i) {
+    node_.Pass(milliseconds(50));
+    EXPECT_THAT(node_.Lines(node_.Tick(), {NoteKind::kUnsavable}), IsEmpty());
+  }
+}
+
 TEST_F(LeakTest, ACalmDomainThatGrowsIsNoCase) { EXPECT_THAT(Run(25, 700 * kMiB, 4 * kMiB, 0), IsEmpty()); }
 
 TEST_F(LeakTest, SomebodyWhoCannotTellIsAskedFirst) {
