@@ -20,6 +20,11 @@ constexpr auto kShareOutEvery = std::chrono::seconds(1);
 // Where a rule knows no critical usage.
 constexpr double kCriticalPercent = 95;
 
+// Of the room that nobody uses at the moment a heap may take so much before its share holds it back.
+constexpr double kMayTakeOfFree = 0.5;
+
+constexpr auto kHeldBackFor = std::chrono::seconds(10);
+
 // Below this share of its limit no domain is near enough to be watched for a leak.
 constexpr double kWatchedAbovePercent = 50;
 
@@ -92,15 +97,25 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   const auto room =
       static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - std::max<Bytes>(others, 0);
   const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
+  // A heap that idles has a small share, and is the one whose burst comes next: while others leave room, it
+  // does not have to collect for it. As they want it back there is less that is free, and all are held to
+  // their shares.
+  const auto free = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - domain.pressing;
+  const auto may_take = static_cast<Bytes>(static_cast<double>(std::max<Bytes>(free, 0)) * kMayTakeOfFree);
   for (std::size_t i = 0; i < heaps.size(); ++i) {
+    const ClientReport& heap = *heaps[i]->report;
+    const Bytes at_once = std::min(room, heap.live + heap.retained + heap.non_heap + may_take);
     // The tightest limit above counts.
     Bytes& share = heaps[i]->shares[domain.id];
-    share = limits[i];
+    share = std::max(limits[i], at_once);
     Bytes target = share;
     for (const auto& [unused, bytes] : heaps[i]->shares) target = std::min(target, bytes);
     const bool act = MayAct(domain, *heaps[i]);
     SoftLimit& told = act ? heaps[i]->soft_limit : heaps[i]->pretended.soft_limit;
-    const auto next = told.Next(now_, target, SoftLimitFloor(sizes[i]));
+    // One that was just collected shall not grow back at once.
+    const bool held_back = now_ - heaps[i]->learned.closed_at < kHeldBackFor;
+    const Bytes least = held_back ? 0 : std::min(target, at_once);
+    const auto next = told.Next(now_, target, std::max(least, SoftLimitFloor(sizes[i])));
     if (!next) continue;
     told.Told(now_, *next, RuleOf(*heaps[i]).pace.ttl);
     Send(domain, *heaps[i], SetSoftLimit{.bytes = *next},

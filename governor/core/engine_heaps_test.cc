@@ -77,9 +77,28 @@ TEST_F(FollowTest, WhatOthersUseIsTakenOff) {
 }
 
 TEST_F(FollowTest, SeveralHeapsShareByTheSquareRootOfWhatTheyUse) {
-  const ClientId large = Heap(Container("large", 400 * kMiB), 400 * kMiB);
-  const ClientId small = Heap(Container("small", 100 * kMiB), 100 * kMiB);
+  const ClientId large = Heap(Container("large", 450 * kMiB), 400 * kMiB);
+  const ClientId small = Heap(Container("small", 400 * kMiB), 100 * kMiB);
   EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 666), std::pair(small, 233)));
+}
+
+TEST_F(FollowTest, AHeapMayTakeHalfOfWhatNobodyUses) {
+  const ClientId large = Heap(Container("large", 400 * kMiB), 400 * kMiB);
+  const ClientId small = Heap(Container("small", 100 * kMiB), 80 * kMiB, 10 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 690), std::pair(small, 290)))
+      << "400 MiB are free below nine tenths";
+}
+
+TEST_F(FollowTest, WhatHasBecomeFreeMayBeTakenAtOnce) {
+  const CgroupId idle = Container("idle", 600 * kMiB);
+  const CgroupId busy = Container("busy", 240 * kMiB);
+  Heap(idle, 300 * kMiB);
+  const ClientId go = Heap(busy, 100 * kMiB);
+  const Bytes before = Told(node_.Tick()).at(go);
+  node_.Charge(idle, -500 * kMiB);
+  node_.Pass(seconds(1));
+  node_.Report(go, 0, EstimateKind::kExact, 200 * kMiB);
+  EXPECT_EQ(Told(node_.Tick()).at(go), 480) << "200 and half of 560, not a tenth more than " << before;
 }
 
 TEST_F(FollowTest, OfTwoLimitsAboveTheTighterCounts) {
