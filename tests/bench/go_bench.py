@@ -13,7 +13,7 @@ memgov         the client, and memgovd with its defaults
 
 kills     of services by the kernel, a run
 work      requests that were answered, a run
-p50, p99  from when a request was due to its answer. One that failed (no service, no answer in 5 s, 64 others that wait)
+p50, p99  from when a request was due to its answer. One that failed (no service, no answer in 5 s, 256 others that wait)
           counts as 5 s
 gc CPU    of the CPU time that the services used
 idle      resident memory of a service without a session, on average

@@ -35,7 +35,7 @@ func load(arguments []string) {
 	flags.Float64Var(&p.burst, "burst", 120, "requests a second in a burst; each leaves a session")
 	flags.Var(&p.keep, "keep", "size of a session")
 	flags.DurationVar(&p.ttl, "ttl", 4*time.Second, "how long a session lasts")
-	flags.IntVar(&p.inFlight, "in-flight", 64, "requests that wait for an answer at a time; more are refused")
+	flags.IntVar(&p.inFlight, "in-flight", 256, "requests that wait for an answer at a time; more are refused")
 	flags.DurationVar(&p.patience, "patience", 5*time.Second, "a request that takes longer has failed")
 	flags.Func("bursts", "from-to, in turn, as in 3s-9s,13s-19s", func(text string) (err error) {
 		p.bursts, err = spans(text)

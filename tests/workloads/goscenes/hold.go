@@ -27,10 +27,10 @@ type holding interface {
 func hold(arguments []string, ending <-chan os.Signal) int {
 	flags := flag.NewFlagSet("hold", flag.ExitOnError)
 	taken := size(200 << 20)
-	kind := flags.String("kind", "drop", "how the memory was used: drop, channel, map or burst")
+	kind := flags.String("kind", "drop", "how the memory was used: drop, scattered, channel, map or burst")
 	flags.Var(&taken, "size", "memory that is taken")
 	parse(flags, arguments)
-	kinds := map[string]holding{"drop": &dropped{}, "channel": &queue{}, "map": table{}, "burst": &burst{}}
+	kinds := map[string]holding{"drop": &dropped{}, "scattered": &scattered{}, "channel": &queue{}, "map": table{}, "burst": &burst{}}
 	held, ok := kinds[*kind]
 	if !ok {
 		fatal(fmt.Errorf("no kind %q", *kind))
@@ -83,6 +83,24 @@ func (d *dropped) takeAndDrop(size uint64) {
 }
 
 func (d *dropped) wrong() int { return wrongOf(d.blocks) }
+
+// scattered drops small blocks, but one here and there stays, and with it the span in which it lies.
+type scattered struct{ blocks [][]byte }
+
+func (s *scattered) takeAndDrop(size uint64) {
+	const block = 2 << 10
+	s.blocks = nil
+	for n := uint64(0); n < size/block; n++ {
+		s.blocks = append(s.blocks, newBlock(block, n))
+	}
+	var stay [][]byte
+	for n := 0; n < len(s.blocks); n += kept {
+		stay = append(stay, s.blocks[n])
+	}
+	s.blocks = stay
+}
+
+func (s *scattered) wrong() int { return wrongOf(s.blocks) }
 
 // queue is a channel that filled up, because nobody received, and was emptied. The channel itself stays.
 type queue struct {

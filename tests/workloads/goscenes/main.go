@@ -1,7 +1,7 @@
 // goscenes plays the ways in which a Go service comes to hold memory that it does not need, or to need more than there
 // is. One scene a subcommand:
 //
-//	goscenes hold -kind drop|channel|map|burst -size 200MiB
+//	goscenes hold -kind drop|scattered|channel|map|burst -size 200MiB
 //	goscenes slice -size 1GiB -rounds 4 -fill 2s -grow 1
 //	goscenes leak -rate 4MiB -churn 64MiB
 //
@@ -32,6 +32,7 @@ func main() {
 	if len(os.Args) < 2 || scenes[os.Args[1]] == nil {
 		fatal(fmt.Errorf("usage: goscenes hold|slice|leak [-flag ...]"))
 	}
+	serveDebug()
 	ending := make(chan os.Signal, 1)
 	signal.Notify(ending, syscall.SIGTERM, syscall.SIGINT)
 	if scenes[os.Args[1]](os.Args[2:], ending) > 0 {
