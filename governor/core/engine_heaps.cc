@@ -14,14 +14,18 @@ namespace {
 constexpr double kSoftLimitOverLive = 1.3;
 constexpr Bytes kSoftLimitSlack = 16 * kMiB;
 
-// Settings come once a second at most.
-constexpr auto kShareOutEvery = std::chrono::seconds(1);
+// Changes of soft limits come so often at most: a burst needs room within its first second.
+constexpr auto kShareOutEvery = std::chrono::milliseconds(250);
 
 // Where a rule knows no critical usage.
 constexpr double kCriticalPercent = 95;
 
 // Of the room that nobody uses at the moment a heap may take so much before its share holds it back.
 constexpr double kMayTakeOfFree = 0.5;
+// ... and so much over what is live in any case, as a heap grows by itself: held below that, a busy program
+// pays with its CPU for garbage that others hold, and that one collection of theirs would return.
+constexpr double kComfortableOverLive = 2;
+constexpr Bytes kComfortableSlack = 32 * kMiB;
 
 constexpr auto kHeldBackFor = std::chrono::seconds(10);
 
@@ -104,7 +108,10 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   const auto may_take = static_cast<Bytes>(static_cast<double>(std::max<Bytes>(free, 0)) * kMayTakeOfFree);
   for (std::size_t i = 0; i < heaps.size(); ++i) {
     const ClientReport& heap = *heaps[i]->report;
-    const Bytes at_once = std::min(room, heap.live + heap.retained + heap.non_heap + may_take);
+    const Bytes comfortable =
+        static_cast<Bytes>(static_cast<double>(heap.live) * kComfortableOverLive) + kComfortableSlack;
+    const Bytes at_once =
+        std::min(room, heap.non_heap + std::max(heap.live + heap.retained + may_take, comfortable));
     // The tightest limit above counts.
     Bytes& share = heaps[i]->shares[domain.id];
     share = std::max(limits[i], at_once);

@@ -77,16 +77,26 @@ TEST_F(FollowTest, WhatOthersUseIsTakenOff) {
 }
 
 TEST_F(FollowTest, SeveralHeapsShareByTheSquareRootOfWhatTheyUse) {
-  const ClientId large = Heap(Container("large", 450 * kMiB), 400 * kMiB);
-  const ClientId small = Heap(Container("small", 400 * kMiB), 100 * kMiB);
-  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 666), std::pair(small, 233)));
+  const ClientId large = Heap(Container("large", 450 * kMiB), 200 * kMiB);
+  const ClientId small = Heap(Container("small", 400 * kMiB), 50 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 633), std::pair(small, 266)));
 }
 
 TEST_F(FollowTest, AHeapMayTakeHalfOfWhatNobodyUses) {
-  const ClientId large = Heap(Container("large", 400 * kMiB), 400 * kMiB);
-  const ClientId small = Heap(Container("small", 100 * kMiB), 80 * kMiB, 10 * kMiB);
-  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 690), std::pair(small, 290)))
+  const ClientId large = Heap(Container("large", 400 * kMiB), 200 * kMiB);
+  const ClientId small = Heap(Container("small", 100 * kMiB), 40 * kMiB, 50 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 656), std::pair(small, 290)))
       << "400 MiB are free below nine tenths";
+}
+
+TEST_F(FollowTest, ABusyHeapIsNotHeldBackForWhatOthersKeep) {
+  Heap(Container("idle", 700 * kMiB), 300 * kMiB);
+  const ClientId busy = Heap(Container("busy", 130 * kMiB), 100 * kMiB);
+  EXPECT_EQ(Told(node_.Tick()).at(busy), 232 + 50)
+      << "its share; twice what is live and 32 MiB would be less";
+  node_.Pass(seconds(1));
+  node_.Report(busy, 0, EstimateKind::kExact, 200 * kMiB);
+  EXPECT_EQ(Told(node_.Tick()).at(busy), 432);
 }
 
 TEST_F(FollowTest, WhatHasBecomeFreeMayBeTakenAtOnce) {
