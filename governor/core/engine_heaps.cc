@@ -191,7 +191,7 @@ void Engine::GiveUpOn(CgroupState& domain) {
   const std::optional<Duration> left = TimeToLimit(domain);
   if (!left || *left > kNoTimeLeft) return;
   bool hope = std::any_of(domain.clients.begin(), domain.clients.end(),
-                          [this](ClientId id) { return ledger_.At(id).giving.has_value(); });
+                          [this](const auto& at) { return ledger_.At(at.first).giving.has_value(); });
   const Bytes floor = FloorOf(domain, &hope);
   if (hope || !IsCritical(domain, floor)) return;
   SayUnsavable(domain, floor,

@@ -142,11 +142,11 @@ def test_a_slice_that_outgrows_its_limit_is_called_unsavable_before_it_dies(stag
 
 
 def play_leak(stage, until: int, **env: str) -> tuple[Service, float]:
-    """Leaks 4 MiB a second below 256 MiB, and makes 32 MiB of garbage, until so many MiB have leaked. Also the share of all
+    """Leaks 4 MiB a second from 130 MiB on below 256 MiB, and makes 32 MiB of garbage, until so many MiB have leaked. Also the share of all
     CPU time that collections took from 170 MiB on, in percent."""
     stage.parent.set_limit(scaled(256))
     service = stage.start("leak", SCENES, "leak", "-rate", size_flag(scaled(4)), "-churn", size_flag(scaled(32)), "-start",
-                          size_flag(scaled(150)), env=env)
+                          size_flag(scaled(130)), env=env)
     service.wait_for(lambda line: line.get("leaked_mib", 0) * MIB > scaled(until), DEADLINE, "the leak")
     assert kills(service) == 0
     service.stop()
@@ -158,9 +158,9 @@ def play_leak(stage, until: int, **env: str) -> tuple[Service, float]:
 def test_a_slow_leak_is_told_in_time_and_not_tormented(stage):
     """A soft limit never goes below a fifth over what is live: near its end the leak grows into the limit."""
     governor = stage.govern(ENFORCE)
-    service, gc_percent = play_leak(stage, 192)
+    service, gc_percent = play_leak(stage, 200)
     limited = next(line["at"] for line in service.lines if "limit_mib" in line)
-    unsavable = governor.wait_for("unsavable", DEADLINE)
+    [unsavable, *_] = governor.of("unsavable")
     print(f"{gc_percent:.1f} % of CPU for collections, verdict after {unsavable['t'] - limited:.1f} s: {unsavable['text']}")
     assert gc_percent <= 10
     assert unsavable["t"] - limited < 60
