@@ -127,6 +127,7 @@ bool Engine::CloseRequests() {
     if (closed.returned > 0) {
       world_.VisitUpwards(request.cgroup, [&](CgroupState& at) {
         at.settled_at = std::max(at.settled_at, request.outcome->received_at);
+        at.soft_limits_at = {};  // there is room to share out
       });
     }
     const Directive& directive = request.directive;

@@ -128,6 +128,9 @@ class Engine {
   void FollowLimits(const ClientReport& report);
   Bytes FloorOf(const CgroupState& domain, bool* hope) const;
   void WatchForLeak(CgroupState& domain);
+  void GiveUpOn(CgroupState& domain);
+  static bool IsCritical(const CgroupState& domain, Bytes floor);
+  void SayUnsavable(CgroupState& domain, Bytes floor, std::string why);
 
   // engine_send.cc: what they are sent.
   void SendSettings(CgroupState& domain);

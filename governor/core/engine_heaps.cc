@@ -14,14 +14,26 @@ namespace {
 constexpr double kSoftLimitOverLive = 1.3;
 constexpr Bytes kSoftLimitSlack = 16 * kMiB;
 
-// Settings come once a second at most.
-constexpr auto kShareOutEvery = std::chrono::seconds(1);
+// Changes of soft limits come so often at most: a burst needs room within its first second.
+constexpr auto kShareOutEvery = std::chrono::milliseconds(250);
 
 // Where a rule knows no critical usage.
 constexpr double kCriticalPercent = 95;
 
+// Of the room that nobody uses at the moment a heap may take so much before its share holds it back.
+constexpr double kMayTakeOfFree = 0.5;
+// ... and so much over what is live in any case, as a heap grows by itself: held below that, a busy program
+// pays with its CPU for garbage that others hold, and that one collection of theirs would return.
+constexpr double kComfortableOverLive = 2;
+constexpr Bytes kComfortableSlack = 32 * kMiB;
+
+constexpr auto kHeldBackFor = std::chrono::seconds(10);
+
 // Below this share of its limit no domain is near enough to be watched for a leak.
 constexpr double kWatchedAbovePercent = 50;
+
+// A critical domain that will be full sooner than this has no time for evidence over many seconds.
+constexpr auto kNoTimeLeft = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -89,15 +101,28 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   const auto room =
       static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - std::max<Bytes>(others, 0);
   const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
+  // A heap that idles has a small share, and is the one whose burst comes next: while others leave room, it
+  // does not have to collect for it. As they want it back there is less that is free, and all are held to
+  // their shares.
+  const auto free = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - domain.pressing;
+  const auto may_take = static_cast<Bytes>(static_cast<double>(std::max<Bytes>(free, 0)) * kMayTakeOfFree);
   for (std::size_t i = 0; i < heaps.size(); ++i) {
+    const ClientReport& heap = *heaps[i]->report;
+    const Bytes comfortable =
+        static_cast<Bytes>(static_cast<double>(heap.live) * kComfortableOverLive) + kComfortableSlack;
+    const Bytes at_once =
+        std::min(room, heap.non_heap + std::max(heap.live + heap.retained + may_take, comfortable));
     // The tightest limit above counts.
     Bytes& share = heaps[i]->shares[domain.id];
-    share = limits[i];
+    share = std::max(limits[i], at_once);
     Bytes target = share;
     for (const auto& [unused, bytes] : heaps[i]->shares) target = std::min(target, bytes);
     const bool act = MayAct(domain, *heaps[i]);
     SoftLimit& told = act ? heaps[i]->soft_limit : heaps[i]->pretended.soft_limit;
-    const auto next = told.Next(now_, target, SoftLimitFloor(sizes[i]));
+    // One that was just collected shall not grow back at once.
+    const bool held_back = now_ - heaps[i]->learned.closed_at < kHeldBackFor;
+    const Bytes least = held_back ? 0 : std::min(target, at_once);
+    const auto next = told.Next(now_, target, std::max(least, SoftLimitFloor(sizes[i])));
     if (!next) continue;
     told.Told(now_, *next, RuleOf(*heaps[i]).pace.ttl);
     Send(domain, *heaps[i], SetSoftLimit{.bytes = *next},
@@ -139,26 +164,55 @@ void Engine::WatchForLeak(CgroupState& domain) {
     domain.unsavable = domain.hopeless = false;
     return;
   }
-  if (!domain.leak.IsDue(now_)) return;
+  if (!domain.leak.IsDue(now_)) return GiveUpOn(domain);
   bool hope = false;
   domain.leak.Observe(now_, FloorOf(domain, &hope));
   const auto leak = domain.leak.view(*domain.limit + world_.SwapLeftOf(domain));
   const bool unsavable = leak && !hope && domain.detector.level() != Level::kCalm;
-  const double critical = domain.rule->critical.usage_percent.value_or(kCriticalPercent);
-  domain.hopeless =
-      unsavable && static_cast<double>(leak->floor) * 100 >= critical * static_cast<double>(*domain.limit);
+  domain.hopeless = unsavable && IsCritical(domain, leak->floor);
   if (!unsavable) {
-    if (!leak) domain.unsavable = false;
-    return;
+    if (!leak && domain.detector.level() == Level::kCalm) domain.unsavable = false;
+    return GiveUpOn(domain);
   }
+  SayUnsavable(
+      domain, leak->floor,
+      absl::StrFormat("what no release can free grows by %s/s (over the last %.0f s, now %s): the limit is "
+                      "reached in %.0f s",
+                      TextOf(static_cast<Bytes>(leak->bytes_per_second)),
+                      std::chrono::duration<double>(leak->over).count(), TextOf(leak->floor),
+                      std::chrono::duration<double>(leak->to_limit).count()));
+}
+
+// What is needed at once, as one large allocation is, gives no evidence over time. But where all who could
+// give have been asked, what they would still give changes nothing, and the limit is seconds away, none is
+// needed.
+void Engine::GiveUpOn(CgroupState& domain) {
+  if (domain.unsavable || domain.detector.level() != Level::kCritical) return;
+  const std::optional<Duration> left = TimeToLimit(domain);
+  if (!left || *left > kNoTimeLeft) return;
+  bool hope = std::any_of(domain.clients.begin(), domain.clients.end(),
+                          [this](const auto& at) { return ledger_.At(at.first).giving.has_value(); });
+  const Bytes floor = FloorOf(domain, &hope);
+  if (hope || !IsCritical(domain, floor)) return;
+  SayUnsavable(domain, floor,
+               absl::StrFormat("usage grows by %s/s, and no release can free %s of it: the limit is reached "
+                               "in %.1f s",
+                               TextOf(static_cast<Bytes>(domain.forecast.BytesPerSecond())), TextOf(floor),
+                               std::chrono::duration<double>(*left).count()));
+}
+
+bool Engine::IsCritical(const CgroupState& domain, Bytes floor) {
+  const double critical = domain.rule->critical.usage_percent.value_or(kCriticalPercent);
+  return static_cast<double>(floor) * 100 >= critical * static_cast<double>(*domain.limit);
+}
+
+// Once for an episode.
+void Engine::SayUnsavable(CgroupState& domain, Bytes floor, std::string why) {
   if (std::exchange(domain.unsavable, true)) return;
   Note note = NoteOn(domain, NoteKind::kUnsavable);
-  note.bytes = leak->floor;
+  note.bytes = floor;
   note.facts = world_.FactsOf(domain);
-  note.text = absl::StrFormat(
-      "what no release can free grows by %s/s (over the last %.0f s, now %s): the limit is reached in %.0f s",
-      TextOf(static_cast<Bytes>(leak->bytes_per_second)), std::chrono::duration<double>(leak->over).count(),
-      TextOf(leak->floor), std::chrono::duration<double>(leak->to_limit).count());
+  note.text = std::move(why);
   decisions_.notes.push_back(std::move(note));
 }
 

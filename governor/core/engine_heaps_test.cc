@@ -77,9 +77,37 @@ TEST_F(FollowTest, WhatOthersUseIsTakenOff) {
 }
 
 TEST_F(FollowTest, SeveralHeapsShareByTheSquareRootOfWhatTheyUse) {
-  const ClientId large = Heap(Container("large", 400 * kMiB), 400 * kMiB);
-  const ClientId small = Heap(Container("small", 100 * kMiB), 100 * kMiB);
-  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 666), std::pair(small, 233)));
+  const ClientId large = Heap(Container("large", 450 * kMiB), 200 * kMiB);
+  const ClientId small = Heap(Container("small", 400 * kMiB), 50 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 633), std::pair(small, 266)));
+}
+
+TEST_F(FollowTest, AHeapMayTakeHalfOfWhatNobodyUses) {
+  const ClientId large = Heap(Container("large", 400 * kMiB), 200 * kMiB);
+  const ClientId small = Heap(Container("small", 100 * kMiB), 40 * kMiB, 50 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 656), std::pair(small, 290)))
+      << "400 MiB are free below nine tenths";
+}
+
+TEST_F(FollowTest, ABusyHeapIsNotHeldBackForWhatOthersKeep) {
+  Heap(Container("idle", 700 * kMiB), 300 * kMiB);
+  const ClientId busy = Heap(Container("busy", 130 * kMiB), 100 * kMiB);
+  EXPECT_EQ(Told(node_.Tick()).at(busy), 283) << "its share; twice what is live and 32 MiB are less";
+  node_.Pass(seconds(1));
+  node_.Report(busy, 0, EstimateKind::kExact, 200 * kMiB);
+  EXPECT_EQ(Told(node_.Tick()).at(busy), 432);
+}
+
+TEST_F(FollowTest, WhatHasBecomeFreeMayBeTakenAtOnce) {
+  const CgroupId idle = Container("idle", 600 * kMiB);
+  const CgroupId busy = Container("busy", 240 * kMiB);
+  Heap(idle, 300 * kMiB);
+  const ClientId go = Heap(busy, 100 * kMiB);
+  const Bytes before = Told(node_.Tick()).at(go);
+  node_.Charge(idle, -500 * kMiB);
+  node_.Pass(seconds(1));
+  node_.Report(go, 0, EstimateKind::kExact, 200 * kMiB);
+  EXPECT_EQ(Told(node_.Tick()).at(go), 480) << "200 and half of 560, not a tenth more than " << before;
 }
 
 TEST_F(FollowTest, OfTwoLimitsAboveTheTighterCounts) {
@@ -238,6 +266,50 @@ TEST_F(LeakTest, WhileRetainedMemoryGrowsNothingIsLost) {
     node_.Pass(seconds(1));
     node_.Charge(cgroup, 10 * kMiB);
     node_.Report(client, i * 10 * kMiB, EstimateKind::kExact);
+    EXPECT_THAT(node_.Lines(node_.Tick(), {NoteKind::kUnsavable}), IsEmpty());
+  }
+}
+
+// A heap of which all is live grows by `by` every 50 ms, answers a request after as long, and has nothing to
+// give. Returns the usage at which the domain was given up, or 0.
+class OutgrownTest : public HeapsTest {
+ protected:
+  using HeapsTest::HeapsTest;
+  Bytes Grow(Bytes by, Bytes retained, Bytes up_to) {
+    const CgroupId cgroup = Container("a", 600 * kMiB);
+    const ClientId go = node_.Attach(cgroup, kCollects);
+    std::vector<Directive> asked;
+    while (node_.usage(cgroup) < up_to) {
+      node_.Pass(milliseconds(50));
+      node_.Charge(cgroup, by);
+      node_.Report(go, retained, EstimateKind::kExact, node_.usage(cgroup) - retained);
+      for (const Directive& directive : std::exchange(asked, {})) node_.Answer(directive, 0);
+      const Decisions decisions = node_.Tick();
+      asked = decisions.directives;
+      was_asked_ = was_asked_ || !asked.empty();
+      const auto verdicts = node_.Lines(decisions, {NoteKind::kUnsavable});
+      if (verdicts.empty()) continue;
+      EXPECT_TRUE(was_asked_) << "garbage that no report shows is a hope until somebody looked";
+      EXPECT_THAT(verdicts[0], HasSubstr("no release can free"));
+      return node_.usage(cgroup);
+    }
+    return 0;
+  }
+  bool was_asked_ = false;
+};
+
+TEST_F(OutgrownTest, WhatIsNeededAtOnceIsGivenUpBeforeTheLimit) {
+  const Bytes usage = Grow(4 * kMiB, 0, 1000 * kMiB);
+  EXPECT_GE(usage, 950 * kMiB) << "before that it is not critical";
+  EXPECT_LT(usage, 1000 * kMiB);
+}
+
+TEST_F(OutgrownTest, WhatIsHeldIsAHope) { EXPECT_EQ(Grow(4 * kMiB, 100 * kMiB, 1000 * kMiB), 0); }
+
+TEST_F(OutgrownTest, WhatStopsGrowingIsNotGivenUp) {
+  EXPECT_EQ(Grow(4 * kMiB, 0, 940 * kMiB), 0);
+  for (int i = 0; i < 100; ++i) {
+    node_.Pass(milliseconds(50));
     EXPECT_THAT(node_.Lines(node_.Tick(), {NoteKind::kUnsavable}), IsEmpty());
   }
 }

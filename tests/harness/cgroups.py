@@ -127,9 +127,13 @@ class Cgroup:
             if limit is not None and (self.path / "memory.swap.max").exists():
                 self._write("memory.swap.max", 0)
             return
-        self._write("memory.limit_in_bytes", -1 if limit is None else limit)
-        if limit is not None and (self.path / "memory.memsw.limit_in_bytes").exists():
-            self._write("memory.memsw.limit_in_bytes", limit)
+        memsw = self.path / "memory.memsw.limit_in_bytes"  # of memory and swap, never less than that of memory
+        if limit is None or not memsw.exists():
+            self._write("memory.limit_in_bytes", -1 if limit is None else limit)
+            return
+        rises = limit > int(memsw.read_text())
+        for name in (memsw.name, "memory.limit_in_bytes") if rises else ("memory.limit_in_bytes", memsw.name):
+            self._write(name, limit)
 
     @property
     def limit(self) -> int | None:
