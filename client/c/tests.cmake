@@ -13,7 +13,7 @@ memgov_test(memgov_c_test
 # Tests of the parts see the object files as they were before the merge.
 memgov_test(memgov_c_core_test
   SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc arena_test.cc grpc_stream_test.cc hooks_test.cc
-          levers_test.cc wire_test.cc
+          levers_test.cc local/own_cgroup_test.cc local/pace_test.cc local/watch_test.cc wire_test.cc
   DEPS $<TARGET_OBJECTS:memgov_c_core> ${NGHTTP2_ARCHIVE} ${NANOPB_ARCHIVE} memgov_c_testing ${CMAKE_DL_LIBS})
 add_dependencies(memgov_c_core_test memgov_c_core)
 
@@ -79,7 +79,8 @@ puppet(puppet_mimalloc
   DEFINITIONS PUPPET_MEMGOV LIBRARIES memgov_c_shared -Wl,--no-as-needed ${MIMALLOC} -Wl,--as-needed)
 
 memgov_test(memgov_c_allocators_test
-  SOURCES allocators/allocators_test.cc allocators/more_allocators_test.cc DEPS memgov_c_testing)
+  SOURCES allocators/allocators_test.cc allocators/more_allocators_test.cc local/fallback_test.cc
+  DEPS memgov_c_testing)
 target_compile_definitions(memgov_c_allocators_test PRIVATE
   GPERFTOOLS="${GPERFTOOLS}" JEMALLOC="${JEMALLOC}" MIMALLOC="${MIMALLOC}")
 add_dependencies(memgov_c_allocators_test
