@@ -1,6 +1,6 @@
 # Tests of libmemgov: against a real gRPC server in the test (memgov_c_test), of its parts (memgov_c_core_test), of
 # what the files export (memgov_c_abi_test), and of the levers in programs that use each allocator
-# (memgov_c_allocators_test).
+# (memgov_c_allocators_test). memgov_c_endurance_test repeats what goes wrong rarely.
 
 add_library(memgov_c_testing STATIC testing/fake_governor.cc testing/puppet_process.cc testing/rude_peer.cc)
 target_link_libraries(memgov_c_testing PUBLIC memgov_proto_session Threads::Threads)
@@ -17,8 +17,14 @@ memgov_test(memgov_c_core_test
   DEPS $<TARGET_OBJECTS:memgov_c_core> ${NGHTTP2_ARCHIVE} ${NANOPB_ARCHIVE} memgov_c_testing ${CMAKE_DL_LIBS})
 add_dependencies(memgov_c_core_test memgov_c_core)
 
+add_executable(memgov_c_endurance_host testing/endurance_host.c)
+target_compile_definitions(memgov_c_endurance_host PRIVATE _GNU_SOURCE)
+target_link_libraries(memgov_c_endurance_host PRIVATE memgov_c_static)
+memgov_test(memgov_c_endurance_test SOURCES endurance_test.cc DEPS memgov_c_testing)
+add_dependencies(memgov_c_endurance_test memgov_c_endurance_host)
+
 if(MEMGOV_SANITIZE MATCHES thread)  # gRPC's own locks are not instrumented
-  set_tests_properties(memgov_c_test memgov_c_core_test PROPERTIES
+  set_tests_properties(memgov_c_test memgov_c_core_test memgov_c_endurance_test PROPERTIES
     ENVIRONMENT TSAN_OPTIONS=ignore_noninstrumented_modules=1)
 endif()
 
