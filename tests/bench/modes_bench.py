@@ -8,13 +8,13 @@ services do the same in turn, each in a cgroup of its own, and who begins altern
 
 free       MALLOC_CONF=dirty_decay_ms:100,muzzy_decay_ms:-1, what memgov sets as the lazy mode: freed pages go with MADV_FREE
 dontneed   dirty_decay_ms:0,muzzy_decay_ms:0, the eager mode: they go with MADV_DONTNEED, at once
-memgov     jemalloc's defaults, and a session with a memgovd that enforces its default rule
+memgov     a session with a memgovd that enforces its default rule; the service set the lazy mode itself, at run time, or
+           (--calm default) leaves jemalloc's defaults, which know no MADV_FREE: dirty pages go with MADV_DONTNEED in 10 s
 
 speed      bytes allocated, written and freed, by second of CPU time (of the whole process, the agent's thread too), so
            that a busy machine has little say in it
-calm       a calm phase begins with WARM seconds of the same work, told apart: jemalloc's default lets dirty pages go within
-           10 s, and begins to learn how many of them are used again when decay times are set (at the start, and when
-           the eager mode ends)
+calm       a calm phase begins with some seconds of the same work, told apart: jemalloc begins to learn how many dirty pages
+           are used again when decay times are set, at the start and when the eager mode ends
 pressed    resident memory after each freeing, median over the phase: lazily freed pages count, as in RSS they do
 switch     from the beginning of the neighbour's step of 2 MiB that crosses the wire, until the service has set the
            eager mode; the longest. 0: the forecast had switched it before
@@ -55,9 +55,9 @@ ARMS = ["free", "dontneed", "memgov"]
 FIXED = {"free": "dirty_decay_ms:100,muzzy_decay_ms:-1", "dontneed": "dirty_decay_ms:0,muzzy_decay_ms:0"}
 LIMIT = 1024 * MIB
 WIRE = LIMIT * 85 // 100
-HELD = WIRE + 16 * MIB  # what usage stands at while pressed, when the service has freed all
+HELD = WIRE + 16 * MIB  # what usage without lazily freed pages stands at while pressed, when the service has freed all
 CYCLE_MIB = 64
-WARM = 10.0  # seconds; jemalloc's dirty_decay_ms
+WARM = {"lazy": 2.0, "default": 10.0}  # seconds; jemalloc's own dirty_decay_ms is 10 s
 LIVE_MIB = 128
 WAIT = 60.0
 
@@ -87,18 +87,23 @@ class Neighbour:
                                cgroup=self.cgroup, commands=True)
         self.service.wait_for(lambda line: line.get("ready"), WAIT, "ready")
 
+    def pressing(self) -> int:
+        """What the governor goes by: usage without what the kernel takes back by itself, lazily freed pages among it."""
+        return self.parent.usage() - self.parent.stat()["inactive_file"]
+
     def press(self, seconds: float) -> None:
         """Takes what is missing to HELD, and again what others give back meanwhile, for so long."""
         end = time.monotonic() + seconds
         while self.crossed_ns is None or time.monotonic() < end:
-            missing = (HELD - self.parent.usage()) // MIB
+            pressing = self.pressing()
+            missing = (HELD - pressing) // MIB
             if missing <= 0:
                 time.sleep(0.002)
                 continue
             began_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
             step = 2 if missing <= 64 else 32
             # Known before, because the answer may come when others have given back already.
-            if self.crossed_ns is None and self.parent.usage() + step * MIB >= WIRE:
+            if self.crossed_ns is None and pressing + step * MIB >= WIRE:
                 self.crossed_ns = began_ns
             ask(self.service, f"take {step}MiB", "taken")
 
@@ -110,7 +115,7 @@ class Neighbour:
 class Arm:
     """One of the three: a cgroup with a limit, the service, and for memgov a governor over it."""
 
-    def __init__(self, name: str, hierarchy: cgroups.Hierarchy, directory: pathlib.Path):
+    def __init__(self, name: str, calm: str, hierarchy: cgroups.Hierarchy, directory: pathlib.Path):
         self.directory = directory / name
         self.directory.mkdir()
         self.parent = cgroups.Cgroup.create(hierarchy, f"{GROUP}/{name}", LIMIT)
@@ -123,6 +128,7 @@ class Arm:
         if name in FIXED:
             env["MALLOC_CONF"] = FIXED[name]
         argv = [str(BUILD / "tests/bench/bench_modes_service"), str(LIVE_MIB)] + (["--memgov"] if self.governor else [])
+        argv += ["--lazy"] if self.governor and calm == "lazy" else []
         self.service = Service("service", argv, directory=self.directory, env=env, commands=True,
                                cgroup=self.parent.child("service"))
         self.service.wait_for(lambda line: line.get("ready"), WAIT, "ready")
@@ -180,14 +186,14 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
             hierarchy = cgroups.detect()
             top = cgroups.Cgroup.create(hierarchy, GROUP)
             for arm in ARMS:
-                arms[arm] = Arm(arm, hierarchy, pathlib.Path(name))
+                arms[arm] = Arm(arm, options.calm, hierarchy, pathlib.Path(name))
                 arms[arm].work(5, options.pause)  # the first touch of everything
             for number in range(options.repeat):
                 # Who begins alternates; each phase of all three, so that what slows the machine slows all of a ratio.
                 print(f"round {number + 1} of {options.repeat}", file=sys.stderr)
                 order = ARMS[number % 3:] + ARMS[:number % 3]
                 for arm in order:
-                    warming[arm].append(speed(arms[arm].work_for(WARM, options.cycles, options.pause)))
+                    warming[arm].append(speed(arms[arm].work_for(WARM[options.calm], options.cycles, options.pause)))
                     calm[arm].append(speed(arms[arm].work(4 * options.cycles, options.pause)))
                 for arm in order:
                     work = arms[arm].work_pressed(options.cycles, options.pause)
@@ -223,6 +229,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="calm and pressed phases of each (default 5)")
     parser.add_argument("--cycles", type=int, default=30, metavar="N", help="cycles in a pressed phase, calm ones have four times as many (default 30)")
     parser.add_argument("--pause", type=int, default=20, metavar="MS", help="small work between cycles (default 20)")
+    parser.add_argument("--calm", choices=["lazy", "default"], default="lazy", help="what memgov's service is while calm")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     if options.repeat < 1 or options.cycles < 1 or options.pause < 0:
@@ -236,7 +243,7 @@ def main() -> int:
         print(f"{arm:10} {result[f'calm_mib_per_cpu_s_{arm}']:25.0f} {result[f'pressed_rss_mib_{arm}']:22.1f}")
     print(f"memgov: {result['calm_speed_of_free_percent']:.1f} % of always-FREE's speed while calm (target: at least 90), "
           f"{result['pressed_rss_of_dontneed_percent']:.1f} % of always-DONTNEED's RSS when pressed (target: at most 102)")
-    print(f"in the {WARM:.0f} s before, from the end of the eager mode: {result['warming_speed_of_free_percent']:.1f} %")
+    print(f"in the {WARM[options.calm]:.0f} s before, from the end of the eager mode: {result['warming_speed_of_free_percent']:.1f} %")
     print(f"switch: {result['switch_median_ms']:.1f} ms, at most {result['switch_max_ms']:.1f} ms (target: at most 250); "
           f"CPU of calm work saved over always-DONTNEED: {result['refault_cpu_saved_percent']:.1f} %")
     return 0

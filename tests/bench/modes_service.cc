@@ -7,7 +7,9 @@
 //                          on with small work for PAUSE_MS. CPU and wall time of all but the small work;
 //                          resident memory after each cycle.
 //   decay                  jemalloc's decay times (dirty, muzzy) of this thread's arena
-// With --memgov each change of the release mode is told, with the time of its outcome (CLOCK_MONOTONIC).
+// --lazy: it sets memgov's lazy mode itself, at run time, as a program may that memgov is to switch all the
+// same (what MALLOC_CONF says is the user's, and not switched). With --memgov each change of the release mode
+// is told, with the time of its outcome (CLOCK_MONOTONIC).
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -131,6 +133,20 @@ ssize_t Decay(const char* name) {
   return value;
 }
 
+// For this thread's arena and those to come.
+void BeLazy() {
+  ssize_t dirty_ms = 100;
+  ssize_t muzzy_ms = -1;
+  int errors = 0;
+  for (const char* name : {"arenas.muzzy_decay_ms", "arena.0.muzzy_decay_ms"}) {
+    errors += mallctl(name, nullptr, nullptr, &muzzy_ms, sizeof(muzzy_ms));
+  }
+  for (const char* name : {"arenas.dirty_decay_ms", "arena.0.dirty_decay_ms"}) {
+    errors += mallctl(name, nullptr, nullptr, &dirty_ms, sizeof(dirty_ms));
+  }
+  if (errors != 0) std::abort();
+}
+
 void OnEvent(void*, const memgov_event* event) {
   if (event->kind == MEMGOV_EVENT_REVERTED) {
     std::printf("{\"mode\":\"reverted\",\"at_ns\":%" PRIu64 "}\n", event->at_ns);
@@ -145,12 +161,14 @@ void OnEvent(void*, const memgov_event* event) {
 int main(int argc, char** argv) {
   static char buffer[1 << 16];  // so that nothing but the blocks is on the heap
   std::setvbuf(stdout, buffer, _IOLBF, sizeof(buffer));
-  if (argc == 3 && std::strcmp(argv[2], "--memgov") == 0) {
+  const auto is = [&](int at, const char* option) { return argc > at && std::strcmp(argv[at], option) == 0; };
+  if (is(2, "--memgov") && (argc == 3 || is(3, "--lazy"))) {
+    if (argc == 4) BeLazy();
     memgov_options options = MEMGOV_OPTIONS_INIT;
     options.on_event = OnEvent;
     if (memgov_start(&options) != 0) return 2;
   } else if (argc != 2) {
-    std::fprintf(stderr, "usage: bench_modes_service LIVE_MIB [--memgov]\n");
+    std::fprintf(stderr, "usage: bench_modes_service LIVE_MIB [--memgov [--lazy]]\n");
     return 2;
   }
   Worker worker;

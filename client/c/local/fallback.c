@@ -1,7 +1,6 @@
 #include "client/c/local/fallback.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "client/c/hooks.h"
 
@@ -79,7 +78,7 @@ static void search(mg_fallback* fallback, uint64_t now_ns) {
   mg_own_cgroup_find(&now, "/proc/self");
   pthread_mutex_unlock(fallback->descriptors);
   fallback->search_at_ns = now_ns + kSearchEveryNs;
-  if (memcmp(&now, &fallback->watch.own, sizeof(now)) != 0) fallback->watch.lost = true;
+  if (!mg_own_cgroup_same(&now, &fallback->watch.own)) fallback->watch.lost = true;
 }
 
 /* --- acting -----------------------------------------------------------------------------------------------

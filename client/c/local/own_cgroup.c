@@ -225,6 +225,12 @@ static void find_levels(mg_own_cgroup* own, const mount* at, char directory[MG_D
   }
 }
 
+bool mg_own_cgroup_same(const mg_own_cgroup* a, const mg_own_cgroup* b) {
+  bool same = a->version == b->version && a->levels == b->levels && strcmp(a->pressure, b->pressure) == 0;
+  for (size_t i = 0; same && i < a->levels; ++i) same = strcmp(a->level[i], b->level[i]) == 0;
+  return same;
+}
+
 void mg_own_cgroup_find(mg_own_cgroup* own, const char* proc) {
   static mounts at; /* large, and this is the agent's thread alone */
   static paths path;

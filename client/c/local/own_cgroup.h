@@ -29,6 +29,9 @@ typedef struct mg_own_cgroup {
  * directory is longer than MG_DIRECTORY_MAX are not seen. Opens and closes descriptors. */
 void mg_own_cgroup_find(mg_own_cgroup* own, const char* proc);
 
+/* Whether the two found the same directories. */
+bool mg_own_cgroup_same(const mg_own_cgroup* a, const mg_own_cgroup* b);
+
 /* Opens a file of a cgroup to be read and kept. -1: there is none. */
 int mg_cgroup_open(const char* directory, const char* name);
 

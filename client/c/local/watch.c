@@ -81,11 +81,11 @@ static void set_threshold(mg_watch* watch, const char* directory, const mg_domai
   char path[MG_DIRECTORY_MAX + 32];
   char line[64];
   snprintf(path, sizeof(path), "%s/cgroup.event_control", directory);
+  const uint64_t wire = domain->limit_bytes / 100 * WAKE_PERCENT;
   const int control = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
   if (control < 0) return;
   if (watch->threshold_fd < 0) watch->threshold_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  snprintf(line, sizeof(line), "%d %d %llu", watch->threshold_fd, domain->usage_fd,
-           (unsigned long long)(domain->limit_bytes / 100 * WAKE_PERCENT));
+  snprintf(line, sizeof(line), "%d %d %llu", watch->threshold_fd, domain->usage_fd, (unsigned long long)wire);
   const ssize_t written = write(control, line, strlen(line));
   (void)written; /* it is an alarm more, not the only one */
   close(control);

@@ -28,7 +28,7 @@ static atomic_long g_forked;
 static atomic_long g_bad;
 
 static void* load(void* argument) {
-  unsigned seed = (unsigned)(size_t)argument;
+  unsigned seed = *(const unsigned*)argument;
   enum { BLOCKS = 200 };
   for (;;) {
     void* blocks[BLOCKS];
@@ -65,7 +65,7 @@ static int live_as_child(long number) {
 }
 
 static void* fork_all(void* argument) {
-  const long count = (long)(size_t)argument;
+  const long count = *(const long*)argument;
   for (long i = 1; i <= count; ++i) {
     const pid_t child = fork();
     if (child == 0) _exit(live_as_child(i));
@@ -92,9 +92,9 @@ static long resident_kib(void) {
   return pages * 4;
 }
 
-static void begin(void* (*run)(void*), size_t argument) {
+static void begin(void* (*run)(void*), void* argument) {
   pthread_t thread;
-  if (pthread_create(&thread, NULL, run, (void*)argument) != 0) abort();
+  if (pthread_create(&thread, NULL, run, argument) != 0) abort();
   pthread_detach(thread);
 }
 
@@ -106,11 +106,14 @@ static long answer(const char* command) {
     return memgov_start(&options);
   }
   if (strcmp(command, "load") == 0) {
-    for (size_t i = 1; i <= 2; ++i) begin(load, i);
+    static unsigned seeds[] = {1, 2};
+    for (size_t i = 0; i < 2; ++i) begin(load, &seeds[i]);
     return 2;
   }
   if (strncmp(command, "fork ", 5) == 0) {
-    begin(fork_all, strtoul(command + 5, NULL, 10));
+    static long count;
+    count = strtol(command + 5, NULL, 10);
+    begin(fork_all, &count);
     return 0;
   }
   if (strcmp(command, "forked") == 0) return atomic_load(&g_forked);
