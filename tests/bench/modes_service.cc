@@ -60,6 +60,13 @@ class Worker {
     blocks_ = static_cast<char**>(memory);
   }
 
+  ~Worker() {
+    while (live_ != nullptr) std::free(std::exchange(live_, *reinterpret_cast<char**>(live_)));
+    munmap(blocks_, kMostBlocks * sizeof(char*));
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
   // Takes data that stay.
   void Live(std::size_t bytes) {
     constexpr std::size_t kBlock = 8192;

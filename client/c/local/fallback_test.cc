@@ -48,7 +48,8 @@ class FallbackTest : public ::testing::Test {
   }
 
   // In the cgroup, with nine tenths of 200 MiB freed and kept by the allocator. Nobody listens at the socket.
-  std::unique_ptr<PuppetProcess> Start(const std::string& program, std::vector<std::string> environment) {
+  std::unique_ptr<PuppetProcess> Start(const std::string& program,
+                                       const std::vector<std::string>& environment) {
     auto puppet = std::make_unique<PuppetProcess>(program, environment);
     EXPECT_TRUE(cgroup_.Add(puppet->pid()));
     EXPECT_EQ(puppet->Call("start " + directory_.path()), "0");
