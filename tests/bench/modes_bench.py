@@ -103,8 +103,9 @@ class Neighbour:
             began_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
             # At most 250 and 400 MiB/s: slow enough that the forecast (300 ms to the limit) does not switch before the wire.
             step, pause = (2, 0.008) if missing <= 200 else (8, 0.02)
-            # Known before, because the answer may come when others have given back already.
-            if self.crossed_ns is None and pressing + step * MIB >= WIRE:
+            # Of usage as it is, at which the kernel's alarm rings. Known before, because the answer may come when others
+            # have given back already.
+            if self.crossed_ns is None and self.parent.usage() + step * MIB >= WIRE:
                 self.crossed_ns = began_ns
                 end = time.monotonic() + seconds
             ask(self.service, f"take {step}MiB", "taken")
@@ -155,7 +156,7 @@ class Arm:
         began_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         neighbour = Neighbour(self.parent, self.directory)
         try:
-            neighbour.press(1.0)
+            neighbour.press(1.5)
             result = self.work(cycles, pause_ms)
         finally:
             neighbour.end()
