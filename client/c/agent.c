@@ -170,7 +170,9 @@ static uint64_t tick(mg_agent* agent) {
       disconnect(agent, session->stream.error);
     }
   }
-  uint64_t next = agent->socket_fd >= 0 ? mg_session_next_ns(session) : agent->retry_at_ns;
+  const bool governed = atomic_load(&agent->state) >= MEMGOV_OBSERVING;
+  uint64_t next = mg_fallback_tick(&agent->fallback, governed, &session->levers, &session->observer, now_ns);
+  next = earlier(next, agent->socket_fd >= 0 ? mg_session_next_ns(session) : agent->retry_at_ns);
   if (session->levers.revert_at_ns != 0) next = earlier(next, session->levers.revert_at_ns);
   return next;
 }
@@ -187,12 +189,15 @@ static void* run(void* argument) {
   pthread_setname_np(pthread_self(), "memgov");
   while (!atomic_load(&agent->stopping)) {
     const uint64_t next = tick(agent);
-    struct pollfd polled[2] = {{.fd = agent->wake_fd, .events = POLLIN},
-                               {.fd = agent->socket_fd, .events = POLLIN}};
+    struct pollfd polled[2 + MG_WATCH_POLLED_MAX] = {{.fd = agent->wake_fd, .events = POLLIN},
+                                                     {.fd = agent->socket_fd, .events = POLLIN}};
     if (agent->session.stream.unsent_size > 0) polled[1].events |= POLLOUT;
-    if (poll(polled, 2, timeout_ms(next)) <= 0) continue;
+    const size_t alarms = mg_fallback_polled(&agent->fallback, polled + 2);
+    if (poll(polled, 2 + alarms, timeout_ms(next)) <= 0) continue;
+    mg_fallback_heard(&agent->fallback, polled + 2, alarms);
     if (agent->socket_fd >= 0 && (polled[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) receive(agent);
   }
+  mg_fallback_close(&agent->fallback);
   mg_levers_revert(&agent->session.levers);
   if (agent->socket_fd >= 0) {
     close_descriptor(agent, &agent->socket_fd);
@@ -245,6 +250,7 @@ static void close_all(mg_agent* agent) {
 void mg_agent_init(mg_agent* agent) {
   pthread_mutex_init(&agent->descriptors, NULL);
   agent->wake_fd = agent->statm_fd = agent->socket_fd = -1;
+  mg_watch_init(&agent->fallback.watch);
 }
 
 int mg_agent_start(mg_agent* agent, const mg_observer* observer, const char* name) {
@@ -292,5 +298,6 @@ void mg_agent_forget(mg_agent* agent) {
     if (*descriptors[i] >= 0) close(*descriptors[i]);
     *descriptors[i] = -1;
   }
+  mg_watch_close(&agent->fallback.watch);
   atomic_store(&agent->state, MEMGOV_OFF);
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client/c/local/fallback.h"
 #include "client/c/session.h"
 
 /* Bytes that are read at once. Small, so that even if they are full of directives that must be declined (9
@@ -31,6 +32,7 @@ typedef struct mg_agent {
 
   /* The thread's own. */
   mg_session session;
+  mg_fallback fallback; /* set up before the thread starts; its descriptors are guarded as those above */
   uint64_t retry_at_ns;
   uint64_t backoff_ns;
   uint64_t random;
@@ -41,7 +43,8 @@ typedef struct mg_agent {
 /* Once, of a zeroed agent. */
 void mg_agent_init(mg_agent* agent);
 
-/* Starts the thread. 0 or an errno value; then nothing is left behind. agent->socket is set. */
+/* Starts the thread. 0 or an errno value; then nothing is left behind. agent->socket and agent->fallback are
+ * set. */
 int mg_agent_start(mg_agent* agent, const mg_observer* observer, const char* name);
 
 /* Asks the thread to end; it restores what directives changed. */

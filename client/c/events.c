@@ -29,13 +29,14 @@ static const char* action_name(memgov_action action) {
   return "unknown action";
 }
 
-static void describe_outcome(const memgov_event* event, unsigned long long id, char line[LINE_MAX_BYTES]) {
+/* `what` was carried out, or not. */
+static void describe_outcome(const memgov_event* event, const char* what, char line[LINE_MAX_BYTES]) {
   if (event->outcome != MEMGOV_OUTCOME_DONE) {
-    snprintf(line, LINE_MAX_BYTES, "memgov: directive %llu %s: %s", id,
+    snprintf(line, LINE_MAX_BYTES, "memgov: %s %s: %s", what,
              event->outcome == MEMGOV_OUTCOME_DECLINED ? "declined" : "failed", event->text);
     return;
   }
-  snprintf(line, LINE_MAX_BYTES, "memgov: directive %llu done: resident %llu -> %llu MiB in %llu us%s%s", id,
+  snprintf(line, LINE_MAX_BYTES, "memgov: %s done: resident %llu -> %llu MiB in %llu us%s%s", what,
            mib(event->before_bytes), mib(event->after_bytes),
            (unsigned long long)event->wall_ns / MG_NS_PER_US, event->text[0] == '\0' ? "" : ": ",
            event->text);
@@ -43,6 +44,7 @@ static void describe_outcome(const memgov_event* event, unsigned long long id, c
 
 static void describe(const memgov_event* event, char line[LINE_MAX_BYTES]) {
   const unsigned long long id = event->directive_id;
+  char what[64];
   switch (event->kind) {
     case MEMGOV_EVENT_CONNECTED:
       snprintf(line, LINE_MAX_BYTES, "memgov: connected to %s", event->text);
@@ -56,11 +58,18 @@ static void describe(const memgov_event* event, char line[LINE_MAX_BYTES]) {
                action_name(event->action), mib(event->bytes), event->text);
       break;
     case MEMGOV_EVENT_OUTCOME:
-      describe_outcome(event, id, line);
+      snprintf(what, sizeof(what), "directive %llu", id);
+      describe_outcome(event, what, line);
       break;
     case MEMGOV_EVENT_DISCONNECTED:
       snprintf(line, LINE_MAX_BYTES, "memgov: not connected: %s", event->text);
       break;
+    case MEMGOV_EVENT_LOCAL_ACTION:
+      snprintf(what, sizeof(what), "without a governor: %s, %llu MiB,", action_name(event->action),
+               mib(event->bytes));
+      describe_outcome(event, what, line);
+      break;
+    case MEMGOV_EVENT_LOCAL_WATCH:
     case MEMGOV_EVENT_REVERTED:
       snprintf(line, LINE_MAX_BYTES, "memgov: %s", event->text);
       break;

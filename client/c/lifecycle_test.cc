@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <fstream>
 #include <set>
@@ -75,6 +76,14 @@ TEST_F(LifecycleTest, BadOptionsAreRefusedAndNothingIsStarted) {
   EXPECT_EQ(memgov_status(), MEMGOV_OFF);
   options.socket = longest.c_str();
   EXPECT_EQ(memgov_start(&options), 0);
+}
+
+TEST_F(LifecycleTest, OptionsOfTheFirstVersionAreAcceptedAndWhatFollowsIsNotRead) {
+  memgov_options options = MEMGOV_OPTIONS_INIT;
+  options.size = offsetof(memgov_options, local);
+  options.local = -1;
+  EXPECT_EQ(memgov_start(&options), 0);
+  EXPECT_EQ(memgov_status(), MEMGOV_NOT_CONNECTED);
 }
 
 TEST_F(LifecycleTest, OptionsOfALaterVersionAreAccepted) {

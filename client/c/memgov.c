@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,11 +61,18 @@ static bool is_set(const char* variable) {
 
 /* Copies what the caller's version of the structure has; the rest is 0. False: a size that never was. */
 static bool read_options(const memgov_options* from, memgov_options* to) {
+  const size_t first_version = offsetof(memgov_options, local);
   *to = (memgov_options)MEMGOV_OPTIONS_INIT;
   if (from == NULL) return true;
-  if (from->size < sizeof(*to)) return false; /* this is the first version: there is no smaller one */
-  memcpy(to, from, sizeof(*to));
+  if (from->size < sizeof(*to) && from->size != first_version) return false;
+  memcpy(to, from, from->size < sizeof(*to) ? first_version : sizeof(*to));
   return true;
+}
+
+/* The user's word goes before the program's. */
+static bool wants_local(const memgov_options* options) {
+  const char* value = getenv("MEMGOV_LOCAL");
+  return value != NULL && *value != '\0' ? strcmp(value, "0") != 0 : options->local != 0;
 }
 
 /* libmemgov_preload.so keeps a session of its own until the program begins one. Then that one is for both. */
@@ -84,6 +92,9 @@ static int start_agent(const memgov_options* options) {
 
   mg_observer observer = {.log = options->log, .on_event = options->on_event, .user = options->user};
   if (observer.log == NULL && is_set("MEMGOV_LOG")) observer.log = mg_log_to_stderr;
+  mg_stall_source source;
+  mg_stall_source_parse(&source, getenv("MEMORY_PRESSURE_WATCH"), getenv("MEMORY_PRESSURE_WRITE"));
+  mg_fallback_setup(&g_agent.fallback, wants_local(options), &source, &g_agent.descriptors);
   return mg_agent_start(&g_agent, &observer,
                         options->name != NULL ? options->name : program_invocation_short_name);
 }

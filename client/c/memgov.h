@@ -7,7 +7,7 @@
  * One background thread keeps a session with the governor (memgovd) over a Unix socket, tells it how much
  * memory the allocator holds without need, and carries out its directives through the allocator that the
  * process uses: glibc's malloc, jemalloc, gperftools' tcmalloc or mimalloc (client/README.md has the table).
- * Without a governor it does nothing, quietly.
+ * Without a governor it does nothing, quietly; or, if that is switched on, watches its own cgroup (rule 13).
  *
  * Rules of this interface:
  *
@@ -36,7 +36,8 @@
  *  9. The library is never unloaded by dlclose().
  * 10. Environment: MEMGOV_DISABLE (set, not empty, not "0") switches the library off: memgov_start() returns
  *     0 and does nothing. MEMGOV_SOCKET is the socket's path when the options have none. MEMGOV_LOG=1 writes
- *     log lines to standard error when the options have no log callback.
+ *     log lines to standard error when the options have no log callback. MEMGOV_LOCAL switches the watch of
+ *     rule 13 on, "0" off, whatever the options say. The variables are read by the first start.
  * 11. Pressure hooks may be registered and unregistered at any time: before memgov_start(), without it, after
  *     memgov_stop(), from several threads, and from a hook. They outlive memgov_stop() and are called again
  *     after the next start. memgov_off_pressure() waits for a call of this hook that is running: do not hold
@@ -46,6 +47,17 @@
  *     moment says so by a new session in the old one's place, after a second or three: the governor sees a
  *     client leave and come, the program new events CONNECTED and WELCOMED, memgov_status() nothing. Hooks
  *     that are registered before memgov_start() spare that.
+ * 13. With options->local or MEMGOV_LOCAL=1 a process that no governor has welcomed within 1 s of its start,
+ * or for 10 s since the session ended, watches its own cgroup. When usage without inactive page cache reaches
+ *     85 % of a limit (memory.max, memory.high, or v1's, its own or an ancestor's), until it is below 80 %,
+ * or when tasks wait for memory (memory.pressure, or what systemd hands over in MEMORY_PRESSURE_WATCH and
+ *     MEMORY_PRESSURE_WRITE), it does by itself what a governor would ask for: release mode eager for 30 s at
+ * a time, releases of 64 MiB with a stall bound of 100 ms as long as they give, and when they give nothing
+ *     more and memory keeps short (of stalls: for 2 s) the pressure hooks. What gives nothing is repeated
+ *     after 1 s, doubling to 60 s. A Welcome, also one that only observes, ends that at once: the mode is
+ *     restored, and nothing is watched. MEMORY_PRESSURE_WATCH=/dev/null, systemd's word for "do not",
+ * switches the watch off. All on the agent thread, with the callbacks' rules (6). It costs a few descriptors
+ * while it watches; rule 8 holds for them.
  */
 
 #ifndef MEMGOV_CLIENT_C_MEMGOV_H_
@@ -78,7 +90,9 @@ typedef enum memgov_event_kind {
                                * or cut short by the stall bound; of a shed: which hook gave what;
                                * id to wall_ns are set */
   MEMGOV_EVENT_DISCONNECTED = 5, /* not, or no longer, in a session. text: why; told once */
-  MEMGOV_EVENT_REVERTED = 6      /* a time to live ended. text: what was restored; action */
+  MEMGOV_EVENT_REVERTED = 6,     /* a time to live ended. text: what was restored; action */
+  MEMGOV_EVENT_LOCAL_WATCH = 7,  /* the watch of rule 13 began, ended, or cannot begin. text: what, or why */
+  MEMGOV_EVENT_LOCAL_ACTION = 8  /* ... did something. text: why, then as of OUTCOME; action to wall_ns */
 } memgov_event_kind;
 
 typedef enum memgov_action {
@@ -129,10 +143,11 @@ typedef struct memgov_options {
   void (*log)(void* user, const char* line);               /* one line for each event; NULL: none */
   void (*on_event)(void* user, const memgov_event* event); /* NULL: none */
   void* user;                                              /* handed to both callbacks */
+  int local; /* not 0: without a governor watch our own cgroup (rule 13) */
 } memgov_options;
 
 #define MEMGOV_OPTIONS_INIT \
-  { sizeof(memgov_options), NULL, NULL, NULL, NULL, NULL }
+  { sizeof(memgov_options), NULL, NULL, NULL, NULL, NULL, 0 }
 
 /* Starts the agent thread, or counts one more start (rule 3). `options` may be NULL: all defaults. Errors:
  *   EINVAL        options->size is 0 or not a size that any version of this library had

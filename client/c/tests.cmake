@@ -1,6 +1,6 @@
 # Tests of libmemgov: against a real gRPC server in the test (memgov_c_test), of its parts (memgov_c_core_test), of
 # what the files export (memgov_c_abi_test), and of the levers in programs that use each allocator
-# (memgov_c_allocators_test).
+# (memgov_c_allocators_test). memgov_c_endurance_test repeats what goes wrong rarely.
 
 add_library(memgov_c_testing STATIC testing/fake_governor.cc testing/puppet_process.cc testing/rude_peer.cc)
 target_link_libraries(memgov_c_testing PUBLIC memgov_proto_session Threads::Threads)
@@ -13,12 +13,18 @@ memgov_test(memgov_c_test
 # Tests of the parts see the object files as they were before the merge.
 memgov_test(memgov_c_core_test
   SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc arena_test.cc grpc_stream_test.cc hooks_test.cc
-          levers_test.cc wire_test.cc
+          levers_test.cc local/own_cgroup_test.cc local/pace_test.cc local/watch_test.cc wire_test.cc
   DEPS $<TARGET_OBJECTS:memgov_c_core> ${NGHTTP2_ARCHIVE} ${NANOPB_ARCHIVE} memgov_c_testing ${CMAKE_DL_LIBS})
 add_dependencies(memgov_c_core_test memgov_c_core)
 
+add_executable(memgov_c_endurance_host testing/endurance_host.c)
+target_compile_definitions(memgov_c_endurance_host PRIVATE _GNU_SOURCE)
+target_link_libraries(memgov_c_endurance_host PRIVATE memgov_c_static)
+memgov_test(memgov_c_endurance_test SOURCES endurance_test.cc DEPS memgov_c_testing)
+add_dependencies(memgov_c_endurance_test memgov_c_endurance_host)
+
 if(MEMGOV_SANITIZE MATCHES thread)  # gRPC's own locks are not instrumented
-  set_tests_properties(memgov_c_test memgov_c_core_test PROPERTIES
+  set_tests_properties(memgov_c_test memgov_c_core_test memgov_c_endurance_test PROPERTIES
     ENVIRONMENT TSAN_OPTIONS=ignore_noninstrumented_modules=1)
 endif()
 
@@ -79,7 +85,8 @@ puppet(puppet_mimalloc
   DEFINITIONS PUPPET_MEMGOV LIBRARIES memgov_c_shared -Wl,--no-as-needed ${MIMALLOC} -Wl,--as-needed)
 
 memgov_test(memgov_c_allocators_test
-  SOURCES allocators/allocators_test.cc allocators/more_allocators_test.cc DEPS memgov_c_testing)
+  SOURCES allocators/allocators_test.cc allocators/more_allocators_test.cc local/fallback_test.cc
+  DEPS memgov_c_testing)
 target_compile_definitions(memgov_c_allocators_test PRIVATE
   GPERFTOOLS="${GPERFTOOLS}" JEMALLOC="${JEMALLOC}" MIMALLOC="${MIMALLOC}")
 add_dependencies(memgov_c_allocators_test

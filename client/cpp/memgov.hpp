@@ -43,6 +43,7 @@ struct Options {
   std::string name = {};
   std::function<void(std::string_view line)> log = {};
   std::function<void(const Event& event)> on_event = {};
+  bool local = false;  // without a governor, watch our own cgroup (rule 13)
 };
 
 // One counted start. When several exist at once the options of the first hold for all (rule 3). Destroying a
@@ -58,6 +59,7 @@ class Session {
     c_options.log = callbacks_->log ? &Session::OnLog : nullptr;
     c_options.on_event = callbacks_->on_event ? &Session::OnEvent : nullptr;
     c_options.user = callbacks_.get();
+    c_options.local = options.local ? 1 : 0;
     error_ = std::error_code(memgov_start(&c_options), std::generic_category());
     if (error_) callbacks_.reset();
   }

@@ -201,6 +201,18 @@ TEST_F(LeversTest, TheUsersMimallocVariablesWin) {
   EXPECT_THAT(governor_.Ask(SetMode(v1::RELEASE_MODE_EAGER, 1000)).why(), StartsWith("the user configured"));
 }
 
+// What a living thread has freed is beyond the agent's reach, until the thread passes a checkpoint.
+TEST_F(MimallocTest, ACheckpointReturnsWhatOnlyItsThreadCan) {
+  Attach(puppet_);
+  puppet_.Call("owner");
+  EXPECT_EQ(governor_.Ask(Release(1 << 30)).status(), v1::Outcome::STATUS_DONE);
+  const long kept_kib = puppet_.Number("anon");
+  puppet_.Call("owner_pass");
+  const long given_kib = kept_kib - puppet_.Number("anon");
+  EXPECT_GT(given_kib, 512);
+  std::printf("mimalloc: a checkpoint gave %ld KiB that a release had left\n", given_kib);
+}
+
 // What no thread owns any more is within reach of the agent's thread.
 TEST_F(MimallocTest, ReleaseReturnsWhatEndedThreadsLeft) {
   Attach(puppet_);

@@ -54,6 +54,7 @@ static _Thread_local bool t_attaches;
 static char g_socket[108]; /* empty: the default */
 static char g_name[64];
 static bool g_logs;
+static bool g_local;
 
 /* In this order, so that who gives way in between finds the time and clears it. */
 static void wait_for_a_wait(uint64_t ms) {
@@ -93,6 +94,7 @@ __attribute__((constructor)) static void arm(void) {
   if (socket != NULL) strncpy(g_socket, socket, sizeof(g_socket) - 1);
   strncpy(g_name, program_invocation_short_name, sizeof(g_name) - 1);
   g_logs = is_set("MEMGOV_LOG");
+  g_local = is_set("MEMGOV_LOCAL");
   mg_preload_find_waits();
   if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0) return;
   g_pid = getpid();
@@ -117,6 +119,7 @@ static int start(void) {
   options.socket = g_socket[0] == '\0' ? MEMGOV_DEFAULT_SOCKET : g_socket;
   options.name = g_name;
   options.log = g_logs ? log_to_stderr : NULL;
+  options.local = g_local;
   return memgov_start(&options);
 }
 

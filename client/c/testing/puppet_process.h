@@ -22,6 +22,7 @@ class PuppetProcess {
   // A line that it prints by itself, or one more of an answer.
   std::string Answer();
   long Number(const std::string& command) { return std::stol(Call(command)); }
+  pid_t pid() const { return pid_; }
 
  private:
   pid_t pid_ = -1;
