@@ -48,16 +48,16 @@
  *     client leave and come, the program new events CONNECTED and WELCOMED, memgov_status() nothing. Hooks
  *     that are registered before memgov_start() spare that.
  * 13. With options->local or MEMGOV_LOCAL=1 a process that no governor has welcomed within 1 s of its start,
- * or for 10 s since the session ended, watches its own cgroup. When usage without inactive page cache reaches
- *     85 % of a limit (memory.max, memory.high, or v1's, its own or an ancestor's), until it is below 80 %,
- * or when tasks wait for memory (memory.pressure, or what systemd hands over in MEMORY_PRESSURE_WATCH and
- *     MEMORY_PRESSURE_WRITE), it does by itself what a governor would ask for: release mode eager for 30 s at
- * a time, releases of 64 MiB with a stall bound of 100 ms as long as they give, and when they give nothing
- *     more and memory keeps short (of stalls: for 2 s) the pressure hooks. What gives nothing is repeated
- *     after 1 s, doubling to 60 s. A Welcome, also one that only observes, ends that at once: the mode is
- *     restored, and nothing is watched. MEMORY_PRESSURE_WATCH=/dev/null, systemd's word for "do not",
- * switches the watch off. All on the agent thread, with the callbacks' rules (6). It costs a few descriptors
- * while it watches; rule 8 holds for them.
+ *     or for 10 s since the session ended, watches its own cgroup. It acts when usage without inactive page
+ *     cache reaches 85 % of a limit (memory.max, memory.high, or v1's, its own or an ancestor's), until that
+ *     is below 80 %; or when tasks wait for memory (memory.pressure, or what systemd hands over in
+ *     MEMORY_PRESSURE_WATCH and MEMORY_PRESSURE_WRITE). Then it does by itself what a governor would ask
+ *     for: release mode eager for 30 s at a time; releases of 64 MiB with a stall bound of 100 ms as long as
+ *     they give; and when they give nothing more and memory keeps short (of stalls: for 2 s) the pressure
+ *     hooks. What gives nothing is repeated after 1 s, doubling to 60 s. A Welcome, also one that only
+ *     observes, ends that at once: the mode is restored, and nothing is watched. systemd's word for "do
+ *     not", MEMORY_PRESSURE_WATCH=/dev/null, switches the watch off. All on the agent thread, with the
+ *     callbacks' rules (6). It costs a few descriptors while it watches; rule 8 holds for them.
  */
 
 #ifndef MEMGOV_CLIENT_C_MEMGOV_H_
