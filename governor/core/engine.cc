@@ -83,6 +83,10 @@ void Engine::TakeIn(const ClientEvent& event) {
   if (const auto* attached = std::get_if<ClientAttached>(&event)) {
     leave(attached->client);  // attached anew: its process has moved
     world_.Attach(attached->client, attached->cgroup);
+    // Where help was not possible before, no brake is armed, and the next reading may be a second away.
+    world_.VisitUpwards(attached->cgroup, [this](CgroupState& at) {
+      if (at.has_brake && at.limit && !at.brake.holds()) WantReading(at);
+    });
   } else if (const auto* detached = std::get_if<ClientDetached>(&event)) {
     leave(detached->client);
   }

@@ -104,6 +104,7 @@ class Engine {
   std::optional<Offer> OfferOf(const CgroupState& domain, const CgroupState& home,
                                const ClientState& client) const;
   bool IsFresh(CgroupState& cgroup);
+  void WantReading(CgroupState& cgroup);
   bool HelpIsPossible(const CgroupState& domain) const;
   bool HelpIsComing(const CgroupState& domain) const;
   void Withhold(CgroupState& domain, Bytes missing, const Survey& survey);

@@ -271,11 +271,14 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
 // asked for, once; without an answer the cgroup counts as unreadable until one comes.
 bool Engine::IsFresh(CgroupState& cgroup) {
   if (cgroup.last && cgroup.last->taken_at >= std::max(now_ - kFreshReading, cgroup.settled_at)) return true;
-  if (!cgroup.read_wanted_at) {
-    cgroup.read_wanted_at = now_;
-    decisions_.read_now.push_back(cgroup.id);
-  }
+  WantReading(cgroup);
   return false;
+}
+
+void Engine::WantReading(CgroupState& cgroup) {
+  if (cgroup.read_wanted_at) return;
+  cgroup.read_wanted_at = now_;
+  decisions_.read_now.push_back(cgroup.id);
 }
 
 bool Engine::HelpIsPossible(const CgroupState& domain) const {

@@ -43,6 +43,21 @@ TEST_F(WireTest, TheAlarmStandsAtTheWakeThresholdFromTheFirstReadingOn) {
   EXPECT_THAT(WiresOf(At(900 * kMiB)), IsEmpty());  // it stays where it is
 }
 
+// The next regular reading may be a second away, and a second is enough to fill the rest.
+TEST(Arming, WhoeverAttachesHasTheBrakeArmedAtOnce) {
+  Node node;
+  const CgroupId pod = node.Add("/pod", kLimit, true);
+  const CgroupId tenant = node.Add("/pod/a");
+  node.Charge(tenant, 500 * kMiB);
+  EXPECT_THAT(WiresOf(node.Tick()), IsEmpty()) << "nobody could help";
+  node.Pass(milliseconds(300));
+  node.Attach(tenant, testing::kReleases);
+  const Decisions decisions = node.Tick();
+  ASSERT_THAT(WiresOf(decisions), SizeIs(1));
+  EXPECT_EQ(decisions.wires[0].cgroup, pod);
+  EXPECT_TRUE(decisions.wires[0].brake);
+}
+
 TEST_F(WireTest, ItIsNeverArmedBelowUsage) {
   EXPECT_THAT(WiresOf(At(850 * kMiB)), IsEmpty());
   EXPECT_THAT(WiresOf(At(829 * kMiB)), ElementsAre(850 * kMiB));

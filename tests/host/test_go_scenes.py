@@ -9,11 +9,15 @@ import pytest
 from harness.figures import MIB
 from harness.processes import Service, ServiceError, wait_until
 
-from .conftest import DEADLINE, scaled
+from .conftest import DEADLINE, SCALE, scaled
 from .policies import ENFORCE
 
 SCENES = "tests/workloads/goscenes"
 HOLD = "tests/workloads/hold_pages"
+
+
+# Scaled down they are about as large as what the Go runtime itself needs, and the machine is slow.
+full_size_only = pytest.mark.skipif(SCALE < 1, reason="needs its full size")
 
 
 def rss(service: Service) -> int:
@@ -64,10 +68,10 @@ def kills(*services: Service) -> int:
 
 
 KINDS = [
-    pytest.param("drop", 100, "1", id="100MiB"),
+    pytest.param("drop", 100, "1", id="100MiB", marks=full_size_only),
     pytest.param("drop", 200, "1", id="200MiB"),
     pytest.param("drop", 500, "1", id="500MiB"),
-    pytest.param("drop", 100, "0", id="100MiB-lazy"),
+    pytest.param("drop", 100, "0", id="100MiB-lazy", marks=full_size_only),
     pytest.param("drop", 200, "0", id="200MiB-lazy"),
     pytest.param("drop", 500, "0", id="500MiB-lazy"),
     pytest.param("channel", 200, "1", id="channel"),
@@ -128,6 +132,7 @@ def test_without_memgov_a_large_slice_that_is_allocated_anew_dies(stage):
     assert not [line for line in service.lines if line.get("final")]
 
 
+@full_size_only
 def test_a_slice_that_outgrows_its_limit_is_called_unsavable_before_it_dies(stage):
     """500, 750, 1125 MiB below 1 GiB."""
     stage.parent.set_limit(scaled(1024))
@@ -142,8 +147,8 @@ def test_a_slice_that_outgrows_its_limit_is_called_unsavable_before_it_dies(stag
 
 
 def play_leak(stage, until: int, **env: str) -> tuple[Service, float]:
-    """Leaks 4 MiB a second from 130 MiB on below 256 MiB, and makes 32 MiB of garbage, until so many MiB have leaked. Also the share of all
-    CPU time that collections took from 170 MiB on, in percent."""
+    """Leaks 4 MiB a second from 130 MiB on below 256 MiB, and makes 32 MiB of garbage, until so many MiB have leaked.
+    Also the share of all CPU time that collections took from 170 MiB on, in percent."""
     stage.parent.set_limit(scaled(256))
     service = stage.start("leak", SCENES, "leak", "-rate", size_flag(scaled(4)), "-churn", size_flag(scaled(32)), "-start",
                           size_flag(scaled(130)), env=env)
@@ -155,6 +160,7 @@ def play_leak(stage, until: int, **env: str) -> tuple[Service, float]:
     return service, 100 * (lines[-1]["gc_s"] - lines[0]["gc_s"]) / (lines[-1]["cpu_s"] - lines[0]["cpu_s"])
 
 
+@full_size_only
 def test_a_slow_leak_is_told_in_time_and_not_tormented(stage):
     """A soft limit never goes below a fifth over what is live: near its end the leak grows into the limit."""
     governor = stage.govern(ENFORCE)
@@ -166,6 +172,7 @@ def test_a_slow_leak_is_told_in_time_and_not_tormented(stage):
     assert unsavable["t"] - limited < 60
 
 
+@full_size_only
 def test_under_a_static_limit_the_same_leak_is_tormented(stage):
     """It lives a little longer, and does nothing but collect."""
     _, gc_percent = play_leak(stage, 212, GOMEMLIMIT=str(scaled(256) * 9 // 10), MEMGOV_DISABLE="1")
