@@ -85,7 +85,8 @@ void Engine::TakeIn(const ClientEvent& event) {
     world_.Attach(attached->client, attached->cgroup);
     // Where help was not possible before, no brake is armed, and the next reading may be a second away.
     world_.VisitUpwards(attached->cgroup, [this](CgroupState& at) {
-      if (at.has_brake && at.limit && !at.brake.holds()) WantReading(at);
+      const bool armable = at.has_brake && at.limit && !at.brake.holds();
+      if (armable && at.last && !WasJustRead(at)) WantReading(at);
     });
   } else if (const auto* detached = std::get_if<ClientDetached>(&event)) {
     leave(detached->client);

@@ -52,7 +52,7 @@ TEST(Arming, WhoeverAttachesHasTheBrakeArmedAtOnce) {
   EXPECT_THAT(WiresOf(node.Tick()), IsEmpty()) << "nobody could help";
   node.Pass(milliseconds(300));
   node.Attach(tenant, testing::kReleases);
-  const Decisions decisions = node.Tick();
+  const Decisions decisions = node.Tick(std::vector<CgroupId>{});  // no regular reading is due
   ASSERT_THAT(WiresOf(decisions), SizeIs(1));
   EXPECT_EQ(decisions.wires[0].cgroup, pod);
   EXPECT_TRUE(decisions.wires[0].brake);
