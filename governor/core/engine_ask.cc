@@ -74,6 +74,7 @@ Bytes Engine::NeedOf(const CgroupState& domain) const {
 // A need is looked at when its domain was read, as is often while it lasts; `all` are, when something else
 // may have changed who can be asked.
 void Engine::MeetNeeds(bool all) {
+  waits_for_reading_ = false;
   std::vector<CgroupState*> looked_at;
   for (const auto& [depth, id] : in_need_) {
     CgroupState& domain = *world_.Find(id);
@@ -85,7 +86,7 @@ void Engine::MeetNeeds(bool all) {
   }
   // Memory first: milliseconds count for it, and a setting that itself frees (jemalloc purges when it turns
   // eager) would leave nothing for the request to show. So settings wait while a request waits for a reading.
-  if (!decisions_.read_now.empty()) return;
+  if (waits_for_reading_) return;
   for (CgroupState* domain : looked_at) SendSettings(*domain);
 }
 
@@ -271,6 +272,7 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
 // asked for, once; without an answer the cgroup counts as unreadable until one comes.
 bool Engine::IsFresh(CgroupState& cgroup) {
   if (cgroup.last && cgroup.last->taken_at >= std::max(now_ - kFreshReading, cgroup.settled_at)) return true;
+  waits_for_reading_ = true;
   WantReading(cgroup);
   return false;
 }

@@ -76,7 +76,7 @@ KINDS = [
     pytest.param("drop", 500, "0", id="500MiB-lazy"),
     pytest.param("channel", 200, "1", id="channel"),
     pytest.param("map", 200, "1", id="map"),
-    pytest.param("burst", 200, "1", id="burst"),
+    pytest.param("burst", 200, "1", id="burst", marks=full_size_only),
 ]
 
 
