@@ -45,9 +45,9 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
   }
   for (const auto& [id, cgroup] : touched_) Judge(*cgroup);
 
-  // A reading that was wanted in the last tick has come now, or does not come.
-  const bool wanted = std::exchange(readings_wanted_, false) || changes.wanted_came;
-  MeetNeeds(!events.empty() || closed || wanted || policy_is_new);
+  // A request that waited for a reading in the last tick has it now, or goes to somebody else.
+  const bool waited = std::exchange(waits_for_reading_, false);
+  MeetNeeds(!events.empty() || closed || waited || policy_is_new);
   FreezeAndThaw(snapshot);
   for (const ClientEvent& event : events) {
     if (const auto* report = std::get_if<ClientReport>(&event)) {
@@ -72,7 +72,6 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
   }
   for (const CgroupId id : braking_) WakeAt(world_.Find(id)->brake.ends_at());
   WakeAt(ledger_.NextDeadline(now_));
-  readings_wanted_ = !decisions_.read_now.empty();
   return std::move(decisions_);
 }
 

@@ -144,8 +144,7 @@ class Engine {
 
   Policy policy_;
   bool policy_is_new_ = false;
-  bool readings_wanted_ = false;    // in the last tick
-  bool waits_for_reading_ = false;  // a request does
+  bool waits_for_reading_ = false;  // a request, in this tick or the last one
   World world_;
   Ledger ledger_;
   OomKills oom_kills_;

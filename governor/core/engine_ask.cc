@@ -74,12 +74,12 @@ Bytes Engine::NeedOf(const CgroupState& domain) const {
 // A need is looked at when its domain was read, as is often while it lasts; `all` are, when something else
 // may have changed who can be asked.
 void Engine::MeetNeeds(bool all) {
-  waits_for_reading_ = false;
   std::vector<CgroupState*> looked_at;
   for (const auto& [depth, id] : in_need_) {
     CgroupState& domain = *world_.Find(id);
     if (all || touched_.contains(id) || (domain.look_again_at && *domain.look_again_at <= now_)) {
       Ask(domain);
+      GiveUpOn(domain);
       looked_at.push_back(&domain);
     }
     WakeAt(domain.look_again_at);

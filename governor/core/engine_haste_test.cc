@@ -111,6 +111,20 @@ TEST_F(HasteTest, AHeapThatHasJustCollectedIsTakenByItsWord) {
   EXPECT_THAT(AskedAfter(milliseconds(600)), SizeIs(1));
 }
 
+// It declined because a collection would not have paid then; that says nothing about what it holds.
+TEST_F(HasteTest, AHeapThatDeclinedHasShownNothing) {
+  const ClientId client = node_.Attach(tenant_, kCollects);
+  node_.Charge(tenant_, 890 * kMiB);
+  node_.Report(client, 40 * kMiB, EstimateKind::kExact, 500 * kMiB);
+  const Decisions asked = node_.Tick();
+  ASSERT_THAT(asked.directives, SizeIs(1));
+  node_.Answer(asked.directives[0], 0, OutcomeStatus::kDeclined);
+  node_.Report(client, 0, EstimateKind::kExact, 500 * kMiB);
+  EXPECT_THAT(AskedAfter(milliseconds(10)), IsEmpty());
+  node_.Charge(tenant_, 80 * kMiB);
+  EXPECT_THAT(AskedAfter(milliseconds(500)), SizeIs(1)) << "critical now";
+}
+
 TEST_F(HasteTest, ASmallHeapHidesNothingOfUse) {
   const ClientId client = node_.Attach(tenant_, kCollects);
   node_.Charge(tenant_, 970 * kMiB);

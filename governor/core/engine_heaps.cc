@@ -164,7 +164,7 @@ void Engine::WatchForLeak(CgroupState& domain) {
     domain.unsavable = domain.hopeless = false;
     return;
   }
-  if (!domain.leak.IsDue(now_)) return GiveUpOn(domain);
+  if (!domain.leak.IsDue(now_)) return;
   bool hope = false;
   domain.leak.Observe(now_, FloorOf(domain, &hope));
   const auto leak = domain.leak.view(*domain.limit + world_.SwapLeftOf(domain));
@@ -172,7 +172,7 @@ void Engine::WatchForLeak(CgroupState& domain) {
   domain.hopeless = unsavable && IsCritical(domain, leak->floor);
   if (!unsavable) {
     if (!leak && domain.detector.level() == Level::kCalm) domain.unsavable = false;
-    return GiveUpOn(domain);
+    return;
   }
   SayUnsavable(
       domain, leak->floor,

@@ -173,7 +173,9 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
   if (closed.returned > 0) CreditOnce(request, closed.returned, reading->usage);
 
   client.giving.reset();
-  client.learned.closed_at = now;
+  // A refusal says nothing about what it holds, nor about the estimate.
+  const bool refused = request.outcome && request.outcome->status == OutcomeStatus::kDeclined;
+  if (!refused) client.learned.closed_at = now;
   client.learned.CoolDown(
       now, CooldownsAfter(request),
       closed.returned >= std::max(kNothing, BytesOf(request.directive.action) / kNextToNothingDivisor));
@@ -183,8 +185,6 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
   if (request.outcome && std::holds_alternative<Collect>(request.directive.action)) {
     client.learned.collect_again_at = now + PaidOffAfter(request);
   }
-  // A refusal says nothing about the estimate.
-  const bool refused = request.outcome && request.outcome->status == OutcomeStatus::kDeclined;
   if (request.estimated > 0 && !refused) {
     // One that stops at its target never shows more than was asked, so a target that is met counts as full.
     const double worth = closed.returned >= request.expected

@@ -111,7 +111,7 @@ void World::ApplySample(const CgroupSample& sample, Changes* changes) {
   cgroup->forecast.Observe(sample.taken_at, cgroup->pressing);
   cgroup->stall.Observe(sample);
   cgroup->last = sample;
-  if (std::exchange(cgroup->read_wanted_at, std::nullopt)) changes->wanted_came = true;
+  cgroup->read_wanted_at.reset();
   cgroup->limit = sample.limit;
   if (sample.id == kNodeId && cgroup->limit) {
     cgroup->limit = std::max<Bytes>(*cgroup->limit - policy_->node.reserve, 0);

@@ -102,7 +102,6 @@ class World {
     std::vector<CgroupState*> sampled;    // known ones, in the order of the snapshot
     std::vector<CgroupId> governed_anew;  // names came, and with them another rule
     std::vector<OomKill> oom_kills;
-    bool wanted_came = false;  // a reading that was asked for
   };
   Changes Apply(const Snapshot& snapshot);
 

@@ -161,6 +161,9 @@ def test_a_client_that_was_observed_gives_once_the_policy_enforces(stage):
     governor = stage.govern(OBSERVE)
     service = stage.start_retaining("jemalloc", scaled(460))  # over the wire of 435
     assert "observes" in governor.wait_for("attached", DEADLINE)["text"]
+    # Before the governor knows what it holds, the setting would be sent first, and give all of that back.
+    wait_until(lambda: any(event["action"].startswith("release") for event in governor.of("would_ask")), DEADLINE,
+               "what it would be asked for")
     (stage.directory / "policy.yaml").write_text(ENFORCE)
     assert governor.wait_for("mode", DEADLINE)["name"] == "retain_jemalloc"
     returned = governor.wait_for("returned", DEADLINE)

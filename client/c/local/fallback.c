@@ -23,8 +23,7 @@ static void say(const mg_observer* observer, const char* text) {
   mg_emit(observer, (memgov_event){.kind = MEMGOV_EVENT_LOCAL_WATCH, .text = text});
 }
 
-/* --- beginning and ending ---------------------------------------------------------------------------------
- */
+/* --- beginning and ending ---------------------------------------------------------------------------- */
 
 static bool open_watch(mg_fallback* fallback, uint64_t now_ns) {
   pthread_mutex_lock(fallback->descriptors);
@@ -81,8 +80,7 @@ static void search(mg_fallback* fallback, uint64_t now_ns) {
   if (!mg_own_cgroup_same(&now, &fallback->watch.own)) fallback->watch.lost = true;
 }
 
-/* --- acting -----------------------------------------------------------------------------------------------
- */
+/* --- acting ------------------------------------------------------------------------------------------ */
 
 static mg_means means_of(const mg_levers* levers) {
   mg_hello can;
