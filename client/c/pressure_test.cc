@@ -272,6 +272,7 @@ TEST_F(PressureTest, AForkedChildShedsItsOwnCachesWhenItHasAttached) {
   waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
   EXPECT_EQ(calls, 0);
+  ASSERT_TRUE(governor.WaitFor([](const auto& heard) { return heard.sessions == 1; }));
   EXPECT_THAT(governor.Ask(Shed(kMiB)).why(), StartsWith("gave 1024 KiB"));
   EXPECT_EQ(calls, 1);
 }

@@ -96,7 +96,10 @@ class Engine {
   void LookAt(const CgroupState& domain, const CgroupState& home, ClientState& client, bool act,
               Survey* survey);
   bool TimeIsShort(const CgroupState& domain) const;
+  bool IsFullBefore(const CgroupState& domain, const Learned& learned, Instant at) const;
+  static Bytes WorthCollectingInHaste(const CgroupState& domain);
   Instant AskAgainAt(const CgroupState& domain, const Learned& learned) const;
+  Reason ReasonToAsk(const CgroupState& domain, const Learned& learned) const;
   bool HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
   bool MayHideGarbage(const CgroupState& domain, const ClientState& client) const;

@@ -39,12 +39,6 @@ Action Giving(ActionKind kind, Bytes bytes, Duration longest_stall) {
   return Release{.bytes = bytes, .longest_stall = longest_stall};
 }
 
-// Of the limit: a collection that is expected to bring less is none for times of need.
-constexpr Bytes kWorthCollectingInHaste = 100;
-
-// A request that has just been answered has shown what there was.
-constexpr auto kOutdatedAfter = std::chrono::seconds(1);
-
 // Of the limit: so much more has to leave a domain that thrashes, at least.
 constexpr double kStallNeedsShare = 0.1;
 
@@ -171,25 +165,11 @@ void Engine::LookAt(const CgroupState& domain, const CgroupState& home, ClientSt
        .in_chunks = offer->kind == ActionKind::kRelease && client.info.capabilities.release_in_chunks});
 }
 
-bool Engine::TimeIsShort(const CgroupState& domain) const {
-  return domain.detector.level() == Level::kCritical || domain.brake.braking() ||
-         domain.detector.ReasonAt(now_).signal != Signal::kUsage;
-}
-
-// A slow answer earns its program a long rest, but none in which the domain runs full: the kill would be
-// worse.
-Instant Engine::AskAgainAt(const CgroupState& domain, const Learned& learned) const {
-  if (!TimeIsShort(domain)) return learned.ask_again_at;
-  const std::optional<Duration> left = TimeToLimit(domain);
-  const bool full_before = !domain.hopeless && left && now_ + *left < learned.ask_again_in_haste_at;
-  return full_before ? learned.ask_again_at_earliest : learned.ask_again_in_haste_at;
-}
-
 // A collection costs its program CPU, and has a budget: where there is time, where it brings next to nothing,
 // and where it can save nobody.
 bool Engine::HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected,
                          Survey* survey) {
-  const bool worth_it = expected == 0 || expected >= *domain.limit / kWorthCollectingInHaste;
+  const bool worth_it = expected == 0 || expected >= WorthCollectingInHaste(domain);
   const bool in_haste = TimeIsShort(domain);
   if (in_haste && worth_it && !domain.hopeless) return true;
   Instant free_at = client.learned.collect_again_at;
@@ -198,17 +178,6 @@ bool Engine::HasGcBudget(const CgroupState& domain, const ClientState& client, B
   ++survey->over_budget;
   survey->again_at = Sooner(survey->again_at, free_at);
   return false;
-}
-
-// What died in a collected heap since its last collection is in no estimate. Where a kill is near, looking is
-// worth a collection.
-bool Engine::MayHideGarbage(const CgroupState& domain, const ClientState& client) const {
-  return TimeIsShort(domain) && IsLargeHeap(domain, client) &&
-         now_ - client.learned.closed_at >= kOutdatedAfter;
-}
-
-bool Engine::IsLargeHeap(const CgroupState& domain, const ClientState& client) {
-  return client.report->live >= std::max(*domain.limit / kWorthCollectingInHaste, kLeastWorthAsking);
 }
 
 // The first rung of its rule's ladder that promises something; after askings in vain the next one, up to the
@@ -263,7 +232,7 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
           static_cast<Bytes>(static_cast<double>(share.bytes) / client.learned.yield(offer.kind));
     }
     Send(domain, client, Giving(offer.kind, share.bytes, home.rule->pace.longest_stall),
-         domain.detector.ReasonAt(now_), terms);
+         ReasonToAsk(domain, client.learned), terms);
   }
   return true;
 }
@@ -295,7 +264,9 @@ bool Engine::HelpIsComing(const CgroupState& domain) const {
     const ClientState& client = ledger_.At(entry.first);
     if (client.giving) {
       const InFlight& request = ledger_.in_flight().at(*client.giving);
-      return now_ < request.sent_at + request.directive.deadline;
+      // One that has answered before may be late, and what it gives then counts too.
+      const bool answers = client.learned.took > Duration{};
+      return now_ < (answers ? request.ClosesAt() : request.sent_at + request.directive.deadline);
     }
     // One that gave, and may soon be asked again.
     const Instant again_at = client.learned.ask_again_in_haste_at;

@@ -66,6 +66,59 @@ TEST_F(HasteTest, NobodyRestsWhileTheDomainRunsFull) {
   EXPECT_THAT(AskedAfter(milliseconds(500)), SizeIs(1)) << "otherwise 3600 ms after the answer";
 }
 
+// ... and as much sooner as its last answer took: at 18 MiB/s the pod is full 4 s after 930 MiB.
+TEST_F(HasteTest, ASlowOneIsAskedInTimeForItsAnswer) {
+  const ClientId client = node_.Attach(tenant_, kReleases);
+  node_.Charge(tenant_, 890 * kMiB);
+  node_.Report(client, 400 * kMiB);
+  AskAndGive(10 * kMiB, milliseconds(1500), 880 * kMiB);
+  Duration asked{};
+  for (int i = 1; i <= 60 && asked == Duration{}; ++i) {
+    node_.Charge(tenant_, 2 * kMiB);
+    node_.Pass(milliseconds(100));
+    for (const Directive& directive : node_.Tick().directives) {
+      if (!std::holds_alternative<Release>(directive.action)) continue;
+      asked = milliseconds(100 * i);
+      EXPECT_EQ(directive.reason.signal, Signal::kTimeToLimit);
+      EXPECT_LT(directive.reason.observed, directive.reason.threshold);
+    }
+  }
+  const Bytes room = 1000 * kMiB - node_.usage(pod_);
+  EXPECT_GT(asked, Duration{}) << "the usual rest is 10 s, the one in haste 6 s";
+  EXPECT_GE(room, 20 * kMiB * 3 / 2) << "what it grows by during an answer";
+}
+
+// The wake was by usage, but now the limit is near at this speed.
+TEST_F(HasteTest, TimeIsShortWhereTheForecastSaysSo) {
+  const ClientId heap = node_.Attach(tenant_, kCollects);
+  node_.Report(heap, 0, EstimateKind::kExact, 500 * kMiB);
+  node_.Charge(tenant_, 860 * kMiB);
+  EXPECT_THAT(AskedAfter(seconds(2)), IsEmpty()) << "woken by usage, it holds nothing as it says";
+  std::vector<std::string> asked;
+  for (int i = 0; i < 15 && asked.empty(); ++i) {
+    node_.Charge(tenant_, 5 * kMiB);
+    asked = AskedAfter(milliseconds(10));
+  }
+  EXPECT_THAT(asked, SizeIs(1));
+  EXPECT_LT(node_.usage(pod_), 950 * kMiB) << "before it is critical";
+}
+
+TEST_F(HasteTest, OneThatLeftInARequestHasNotShownThatItHoldsNothing) {
+  node_.Charge(tenant_, 940 * kMiB);
+  for (int i = 0; i < 6; ++i) {  // so that it is known how fast it grows
+    node_.Charge(tenant_, 5 * kMiB);
+    AskedAfter(milliseconds(100));
+  }
+  for (int i = 0; i < 4; ++i) {
+    const ClientId client = node_.Attach(tenant_, kReleases);
+    node_.Report(client, 400 * kMiB);
+    node_.Charge(tenant_, 5 * kMiB);
+    EXPECT_THAT(AskedAfter(milliseconds(200)), SizeIs(1)) << "the least rest, each time; breaks: " << i;
+    node_.Detach(client);
+    node_.Tick();
+  }
+}
+
 TEST_F(HasteTest, OneThatBroughtNothingRestsTwiceTheLeast) {
   const ClientId client = node_.Attach(tenant_, kReleases);
   node_.Charge(tenant_, 970 * kMiB);
@@ -154,6 +207,19 @@ TEST_F(BrakedHasteTest, TheBrakeHoldsForWhoMaySoonBeAskedAgain) {
   }
   EXPECT_THAT(said, IsEmpty());
   EXPECT_THAT(AskedAfter(milliseconds(100)), SizeIs(1));
+}
+
+TEST_F(BrakedHasteTest, ItHoldsForOneThatIsLateButHasAnsweredBefore) {
+  AskAndGive(10 * kMiB, milliseconds(200), 875 * kMiB);
+  node_.Pass(milliseconds(800));
+  ASSERT_THAT(node_.Tick().directives, SizeIs(1));
+  std::vector<std::string> said;
+  for (int i = 0; i < 38; ++i) {  // its deadline is 2 s; until twice that its answer counts
+    node_.Pass(milliseconds(100));
+    for (const std::string& line : node_.Lines(node_.Tick(), {NoteKind::kBrakeReleased}))
+      said.push_back(line);
+  }
+  EXPECT_THAT(said, IsEmpty());
 }
 
 TEST_F(BrakedHasteTest, AfterTheBrakeItLooksAsOftenAsAtFirst) {

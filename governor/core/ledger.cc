@@ -121,7 +121,11 @@ void Ledger::Detach(Instant now, ClientId client) {
     const InFlight& request = in_flight_.at(*it->second.giving);
     Cooldowns cooldowns = CooldownsAfter(request);
     cooldowns.in_haste = request.cooldown / kLeftDivisor;
-    if (!request.outcome) learned.CoolDown(now, cooldowns, false);
+    if (!request.outcome) {
+      learned.CoolDown(now, cooldowns, false);
+      // It has not shown that it holds nothing.
+      learned.ask_again_at_earliest = now + cooldowns.least;
+    }
   }
   if (learned.ask_again_at > now) {
     const auto [left, is_first] = departed_.try_emplace(it->second.info.cgroup, learned);
@@ -176,6 +180,7 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
   // A refusal says nothing about what it holds, nor about the estimate.
   const bool refused = request.outcome && request.outcome->status == OutcomeStatus::kDeclined;
   if (!refused) client.learned.closed_at = now;
+  if (request.outcome) client.learned.took = request.outcome->received_at - request.sent_at;
   client.learned.CoolDown(
       now, CooldownsAfter(request),
       closed.returned >= std::max(kNothing, BytesOf(request.directive.action) / kNextToNothingDivisor));

@@ -181,7 +181,7 @@ TEST_F(LedgerTest, OneThatLeftUnansweredMaySoonBeAskedAgainWhereItIsUrgent) {
   Attach(kTwo);
   EXPECT_EQ(learned(kTwo).ask_again_at, now_ + seconds(10));
   EXPECT_EQ(learned(kTwo).ask_again_in_haste_at, now_ + seconds(2));
-  EXPECT_EQ(learned(kTwo).ask_again_at_earliest, now_ + milliseconds(200));
+  EXPECT_EQ(learned(kTwo).ask_again_at_earliest, now_ + milliseconds(100));
 }
 
 // Its connection may break before or after the kill is counted.
