@@ -62,8 +62,9 @@ func (a *agent) act(d *pb.Directive, ttl, until time.Duration) *pb.Outcome {
 	}
 }
 
-// urgencyOf is the governor's own rule for when time is short (governor/core: Engine::TimeIsShort), as far as a client
-// can see: a critical level, or a crossing of anything else than a share of the limit.
+// urgencyOf is the governor's own rule for when time is short (governor/core/engine_haste.cc), as far as a client can see:
+// a critical level, or a reason that is no share of the limit. A forecast is the reason, too, where the limit would be
+// reached before the next request could be answered.
 func urgencyOf(d *pb.Directive) urgency {
 	signal := d.GetReason().GetSignal()
 	return d.GetLevel() == pb.Level_LEVEL_CRITICAL || signal == "time_to_limit" || signal == "stall"

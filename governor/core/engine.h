@@ -95,15 +95,8 @@ class Engine {
   Survey Look(const CgroupState& domain, bool act);
   void LookAt(const CgroupState& domain, const CgroupState& home, ClientState& client, bool act,
               Survey* survey);
-  bool TimeIsShort(const CgroupState& domain) const;
-  bool IsFullBefore(const CgroupState& domain, const Learned& learned, Instant at) const;
-  static Bytes WorthCollectingInHaste(const CgroupState& domain);
-  Instant AskAgainAt(const CgroupState& domain, const Learned& learned) const;
-  Reason ReasonToAsk(const CgroupState& domain, const Learned& learned) const;
   bool HasGcBudget(const CgroupState& domain, const ClientState& client, Bytes expected, Survey* survey);
   bool Give(CgroupState& domain, Bytes missing, Survey survey);
-  bool MayHideGarbage(const CgroupState& domain, const ClientState& client) const;
-  static bool IsLargeHeap(const CgroupState& domain, const ClientState& client);
   std::optional<Offer> OfferOf(const CgroupState& domain, const CgroupState& home,
                                const ClientState& client) const;
   bool IsFresh(CgroupState& cgroup);
@@ -111,6 +104,16 @@ class Engine {
   bool HelpIsPossible(const CgroupState& domain) const;
   bool HelpIsComing(const CgroupState& domain) const;
   void Withhold(CgroupState& domain, Bytes missing, const Survey& survey);
+
+  // engine_haste.cc: what changes where time is short.
+  bool TimeIsShort(const CgroupState& domain) const;
+  static bool IsForecastToWake(const CgroupState& domain, std::optional<Duration> left);
+  bool IsFullBefore(const CgroupState& domain, const Learned& learned, Instant at) const;
+  Instant AskAgainAt(const CgroupState& domain, const Learned& learned) const;
+  Reason ReasonToAsk(const CgroupState& domain, const Learned& learned) const;
+  static Bytes WorthCollectingInHaste(const CgroupState& domain);
+  bool MayHideGarbage(const CgroupState& domain, const ClientState& client) const;
+  static bool IsLargeHeap(const CgroupState& domain, const ClientState& client);
 
   // engine_reclaim.cc: what the kernel does by itself, and is made to do.
   void CloseReclaims(const Snapshot& snapshot);

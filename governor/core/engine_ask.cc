@@ -73,7 +73,8 @@ void Engine::MeetNeeds(bool all) {
     CgroupState& domain = *world_.Find(id);
     if (all || touched_.contains(id) || (domain.look_again_at && *domain.look_again_at <= now_)) {
       Ask(domain);
-      GiveUpOn(domain);
+      // What waits for a reading is asked next.
+      if (!waits_for_reading_) GiveUpOn(domain);
       looked_at.push_back(&domain);
     }
     WakeAt(domain.look_again_at);
@@ -241,8 +242,9 @@ bool Engine::Give(CgroupState& domain, Bytes missing, Survey survey) {
 // asked for, once; without an answer the cgroup counts as unreadable until one comes.
 bool Engine::IsFresh(CgroupState& cgroup) {
   if (cgroup.last && cgroup.last->taken_at >= std::max(now_ - kFreshReading, cgroup.settled_at)) return true;
-  waits_for_reading_ = true;
   WantReading(cgroup);
+  // One that cannot be read is not waited for.
+  if (cgroup.read_wanted_at == now_) waits_for_reading_ = true;
   return false;
 }
 

@@ -1,4 +1,5 @@
-// What changes where time is short: whom a request may reach again before its rest is over, and why.
+// What changes where time is short: who may be asked again before the rest after a request is over, why, and
+// where looking for garbage is worth a collection.
 
 #include <algorithm>
 
@@ -18,8 +19,12 @@ constexpr auto kOutdatedAfter = std::chrono::seconds(1);
 bool Engine::TimeIsShort(const CgroupState& domain) const {
   if (domain.detector.level() == Level::kCritical || domain.brake.braking()) return true;
   if (domain.detector.ReasonAt(now_).signal != Signal::kUsage) return true;
-  const std::optional<Duration> left = TimeToLimit(domain);
-  return left && domain.rule->wake.time_to_limit && *left <= *domain.rule->wake.time_to_limit;
+  return IsForecastToWake(domain, TimeToLimit(domain));
+}
+
+bool Engine::IsForecastToWake(const CgroupState& domain, std::optional<Duration> left) {
+  const std::optional<Duration>& threshold = domain.rule->wake.time_to_limit;
+  return left && threshold && *left <= *threshold;
 }
 
 // Whether the domain would be full before an answer to what is asked at `at`.
@@ -40,16 +45,20 @@ Instant Engine::AskAgainAt(const CgroupState& domain, const Learned& learned) co
 
 // Why somebody is asked now: the crossing, or else the forecast that cuts the rest after a request short.
 Reason Engine::ReasonToAsk(const CgroupState& domain, const Learned& learned) const {
-  Reason reason = domain.detector.ReasonAt(now_);
+  const Reason crossing = domain.detector.ReasonAt(now_);
   const std::optional<Duration> left = TimeToLimit(domain);
-  if (domain.detector.level() == Level::kCritical || reason.signal != Signal::kUsage || !left) return reason;
-  const Duration wake = domain.rule->wake.time_to_limit.value_or(Duration{});
-  const Duration rest = learned.ask_again_at + learned.took - now_;
-  if (*left > wake && (now_ >= learned.ask_again_at || *left >= rest)) return reason;
-  reason.signal = Signal::kTimeToLimit;
-  reason.observed = std::chrono::duration<double>(*left).count();
-  reason.threshold = std::chrono::duration<double>(*left <= wake ? wake : rest).count();
-  return reason;
+  if (domain.detector.level() == Level::kCritical || crossing.signal != Signal::kUsage || !left)
+    return crossing;
+  Reason forecast{.rule = crossing.rule,
+                  .signal = Signal::kTimeToLimit,
+                  .observed = std::chrono::duration<double>(*left).count()};
+  if (IsForecastToWake(domain, left)) {
+    forecast.threshold = std::chrono::duration<double>(*domain.rule->wake.time_to_limit).count();
+    return forecast;
+  }
+  if (now_ >= learned.ask_again_at || !IsFullBefore(domain, learned, learned.ask_again_at)) return crossing;
+  forecast.threshold = std::chrono::duration<double>(learned.ask_again_at + learned.took - now_).count();
+  return forecast;
 }
 
 // A collection that is expected to bring less is none for times of need.

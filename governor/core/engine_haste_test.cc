@@ -154,6 +154,24 @@ TEST_F(HasteTest, AHeapThatSaysItHoldsNothingCollectsBeforeAKill) {
   EXPECT_THAT(AskedAfter(milliseconds(10)), ElementsAre("asked c2 collect 150.0 MiB")) << "critical now";
 }
 
+// Only the pod was read; the request waits for a reading of the heap's own cgroup.
+TEST_F(HasteTest, NobodyIsGivenUpWhileARequestWaitsForAReading) {
+  const ClientId client = node_.Attach(tenant_, kCollects);
+  node_.Charge(tenant_, 890 * kMiB);
+  node_.Report(client, 40 * kMiB, EstimateKind::kExact, 700 * kMiB);
+  AskAndGive(20 * kMiB, milliseconds(80), 870 * kMiB);
+  node_.Report(client, 0, EstimateKind::kExact, 700 * kMiB);
+  for (int i = 0; i < 4; ++i) {
+    node_.Pass(milliseconds(500));
+    node_.Charge(tenant_, 10 * kMiB);
+    node_.Tick();
+  }
+  node_.Pass(milliseconds(500));
+  node_.Charge(tenant_, 70 * kMiB);
+  EXPECT_THAT(node_.Lines(node_.Tick({pod_}), {NoteKind::kAsked, NoteKind::kUnsavable}),
+              ElementsAre(HasSubstr("asked c1 collect")));
+}
+
 TEST_F(HasteTest, AHeapThatHasJustCollectedIsTakenByItsWord) {
   const ClientId client = node_.Attach(tenant_, kCollects);
   node_.Charge(tenant_, 970 * kMiB);

@@ -20,10 +20,8 @@ constexpr auto kShareOutEvery = std::chrono::milliseconds(250);
 // Where a rule knows no critical usage.
 constexpr double kCriticalPercent = 95;
 
-// Of the room that nobody uses at the moment a heap may take so much before its share holds it back.
-constexpr double kMayTakeOfFree = 0.5;
-// ... and so much over what is live in any case, as a heap grows by itself: held below that, a busy program
-// pays with its CPU for garbage that others hold, and that one collection of theirs would return.
+// A heap may have so much over what is live in any case, as it grows by itself: held below that, a busy
+// program pays with its CPU for garbage that others hold, and that one collection of theirs would return.
 constexpr double kComfortableOverLive = 2;
 constexpr Bytes kComfortableSlack = 32 * kMiB;
 
@@ -101,17 +99,17 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   const auto room =
       static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - std::max<Bytes>(others, 0);
   const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
-  // A heap that idles has a small share, and is the one whose burst comes next: while others leave room, it
-  // does not have to collect for it. As they want it back there is less that is free, and all are held to
-  // their shares.
-  const auto free = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - domain.pressing;
-  const auto may_take = static_cast<Bytes>(static_cast<double>(std::max<Bytes>(free, 0)) * kMayTakeOfFree);
+  // While there is room that nobody uses, no share holds a heap back: one that idles has a small share, and
+  // its burst comes next. As others want it back there is less that is free, and all are held to their
+  // shares.
+  const Bytes free = std::max<Bytes>(
+      static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - domain.pressing, 0);
   for (std::size_t i = 0; i < heaps.size(); ++i) {
     const ClientReport& heap = *heaps[i]->report;
     const Bytes comfortable =
         static_cast<Bytes>(static_cast<double>(heap.live) * kComfortableOverLive) + kComfortableSlack;
     const Bytes at_once =
-        std::min(room, heap.non_heap + std::max(heap.live + heap.retained + may_take, comfortable));
+        std::min(room, heap.non_heap + std::max(heap.live + heap.retained + free, comfortable));
     // The tightest limit above counts.
     Bytes& share = heaps[i]->shares[domain.id];
     share = std::max(limits[i], at_once);
@@ -188,6 +186,7 @@ void Engine::WatchForLeak(CgroupState& domain) {
 // needed.
 void Engine::GiveUpOn(CgroupState& domain) {
   if (domain.unsavable || domain.detector.level() != Level::kCritical) return;
+  if (domain.PressingPercent() < kWatchedAbovePercent) return;
   const std::optional<Duration> left = TimeToLimit(domain);
   if (!left || *left > kNoTimeLeft) return;
   bool hope = std::any_of(domain.clients.begin(), domain.clients.end(),

@@ -14,7 +14,7 @@ constexpr auto kArmableReading = std::chrono::milliseconds(1);
 // A client that was quick may be asked again after this part of the cooldown, one that gave nothing after
 // twice that.
 constexpr int kShortestPart = 10;
-constexpr int kShortestPartInHaste = 50;  // in a critical or braked domain, or one that will be full at once
+constexpr int kShortestPartInHaste = 50;  // where time is short, or the domain would be full before an answer
 constexpr auto kWriteSettles = std::chrono::seconds(3);
 constexpr Bytes kNothing = kMiB / 2;
 constexpr double kSoftLimitFloor = 1.2;  // of live

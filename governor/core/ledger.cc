@@ -16,8 +16,7 @@ constexpr Bytes kNextToNothingDivisor = 50;
 // collection may not (M3 caps a client's duty cycle at 10 % for Go; half of that leaves room for refills).
 constexpr int kDutyDivisor = 20;
 constexpr int kShortestPart = 10;  // of the policy's cooldown
-// When time is short, because a kill is near or a brake holds others up, a client may work a fifth of its
-// time.
+// When time is short (engine_haste.cc) a client may work a fifth of its time.
 constexpr int kHasteDivisor = 4;
 constexpr int kShortestPartInHaste = 50;
 // One that left, as a restart does, may answer once it is back.
@@ -179,8 +178,10 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
   client.giving.reset();
   // A refusal says nothing about what it holds, nor about the estimate.
   const bool refused = request.outcome && request.outcome->status == OutcomeStatus::kDeclined;
-  if (!refused) client.learned.closed_at = now;
-  if (request.outcome) client.learned.took = request.outcome->received_at - request.sent_at;
+  if (!refused) {
+    client.learned.closed_at = now;
+    client.learned.took = request.outcome ? request.outcome->received_at - request.sent_at : Duration{};
+  }
   client.learned.CoolDown(
       now, CooldownsAfter(request),
       closed.returned >= std::max(kNothing, BytesOf(request.directive.action) / kNextToNothingDivisor));

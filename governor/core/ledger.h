@@ -37,7 +37,7 @@ struct Learned {
   Instant ask_again_at;
   Instant ask_again_in_haste_at;  // when time is short
   Instant ask_again_at_earliest;  // when the domain would be full before that
-  Duration took{};                // the last answer
+  Duration took{};                // the last answer; 0: there was none
   Instant closed_at;              // the last request for memory; one that was declined is none
   // Until then what the last collection cost is more than its share of CPU.
   Instant collect_again_at;

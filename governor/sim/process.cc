@@ -12,8 +12,8 @@ constexpr double kGoalOfLive = 2;        // GOGC=100
 constexpr double kFloorOfLive = 1.2;     // of a soft limit: below it a heap collects all the time
 constexpr double kScavengedAbove = 1.1;  // of the goal
 constexpr double kCacheFillSeconds = 30;
-// The Go client's rule for what its numbers are worth.
-constexpr auto kStaleAfter = std::chrono::seconds(10);
+// The Go client's rule for what its numbers are worth (client/go/internal/heap/sample.go).
+constexpr auto kStaleAfter = std::chrono::seconds(3);
 constexpr double kFreshShare = 1.0 / 32;
 constexpr double kStaleShare = 1.0 / 8;
 constexpr double kStaleBytes = 16 * kMiBf;

@@ -136,8 +136,8 @@ func (s Sample) Retained(age time.Duration) (uint64, Kind) {
 }
 
 const (
-	staleAge   = 10 * time.Second // a busy program collects several times in this time
-	staleBytes = 16 << 20         // a smaller heap is not worth a collection
+	staleAge   = 3 * time.Second // a busy program collects about once in this time
+	staleBytes = 16 << 20        // a smaller heap is not worth a collection
 )
 
 // LiveBytes is what the program uses: what the last collection marked, or all objects while none has run or all
