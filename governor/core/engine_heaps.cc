@@ -83,19 +83,19 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   const double follow = *domain.rule->soft_limit.follow_percent;
   std::vector<ClientState*> heaps;
   std::vector<Heap> sizes;
-  std::set<CgroupId> homes;
+  std::map<CgroupId, int> homes;  // and how many of these heaps are in each
   for (const auto& [id, home] : domain.clients) {
     ClientState& client = ledger_.At(id);
     if (!client.info.capabilities.set_soft_limit || client.keeps_own_limit || !client.report) continue;
     if (client.report->live <= 0 || !Lists(*home->rule, ActionKind::kSetSoftLimit)) continue;
     heaps.push_back(&client);
     sizes.push_back({.live = client.report->live, .non_heap = client.report->non_heap});
-    homes.insert(client.info.cgroup);
+    ++homes[client.info.cgroup];
   }
   if (heaps.empty()) return;
   // What is in the cgroups of these heaps is taken for theirs: garbage is in no report.
   Bytes others = domain.pressing;
-  for (const CgroupId home : homes) others -= world_.Find(home)->pressing;
+  for (const auto& [home, count] : homes) others -= world_.Find(home)->pressing;
   const auto room =
       static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - std::max<Bytes>(others, 0);
   const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
@@ -104,12 +104,18 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   // shares.
   const Bytes free = std::max<Bytes>(
       static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - domain.pressing, 0);
+  const bool is_critical = domain.detector.level() == Level::kCritical;
   for (std::size_t i = 0; i < heaps.size(); ++i) {
     const ClientReport& heap = *heaps[i]->report;
     const Bytes comfortable =
         static_cast<Bytes>(static_cast<double>(heap.live) * kComfortableOverLive) + kComfortableSlack;
-    const Bytes at_once =
-        std::min(room, heap.non_heap + std::max(heap.live + heap.retained + free, comfortable));
+    // A report is up to a second old, and the garbage since the last collection is in none. Until a kill is
+    // near that is not held against a heap: a request brings it, and costs a busy program less.
+    const CgroupId home = heaps[i]->info.cgroup;
+    const Bytes reported = heap.non_heap + heap.live + heap.retained;
+    const Bytes holds =
+        !is_critical && homes.at(home) == 1 ? std::max(reported, world_.Find(home)->pressing) : reported;
+    const Bytes at_once = std::min(room, std::max(holds + free, heap.non_heap + comfortable));
     // The tightest limit above counts.
     Bytes& share = heaps[i]->shares[domain.id];
     share = std::max(limits[i], at_once);

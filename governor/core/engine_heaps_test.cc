@@ -77,15 +77,15 @@ TEST_F(FollowTest, WhatOthersUseIsTakenOff) {
 }
 
 TEST_F(FollowTest, SeveralHeapsShareByTheSquareRootOfWhatTheyUse) {
-  const ClientId large = Heap(Container("large", 450 * kMiB), 200 * kMiB);
-  const ClientId small = Heap(Container("small", 400 * kMiB), 50 * kMiB);
+  const ClientId large = Heap(Container("large", 500 * kMiB), 200 * kMiB);
+  const ClientId small = Heap(Container("small", 460 * kMiB), 50 * kMiB);
   EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 633), std::pair(small, 266)));
 }
 
 TEST_F(FollowTest, AHeapMayTakeWhatNobodyUses) {
   const ClientId large = Heap(Container("large", 400 * kMiB), 200 * kMiB);
   const ClientId small = Heap(Container("small", 100 * kMiB), 40 * kMiB, 50 * kMiB);
-  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 656), std::pair(small, 490)))
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(large, 800), std::pair(small, 500)))
       << "400 MiB are free below nine tenths";
 }
 
@@ -107,7 +107,7 @@ TEST_F(FollowTest, WhatHasBecomeFreeMayBeTakenAtOnce) {
   node_.Charge(idle, -500 * kMiB);
   node_.Pass(seconds(1));
   node_.Report(go, 0, EstimateKind::kExact, 200 * kMiB);
-  EXPECT_EQ(Told(node_.Tick()).at(go), 760) << "200 and all of 560, not a tenth more than " << before;
+  EXPECT_EQ(Told(node_.Tick()).at(go), 800) << "240 and all of 560, not a tenth more than " << before;
 }
 
 TEST_F(FollowTest, OfTwoLimitsAboveTheTighterCounts) {
@@ -124,7 +124,7 @@ TEST_F(FollowTest, ALimitThatChangesIsFollowed) {
   node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
   EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 450)));
   node_.SetLimit(pod_, 1000 * kMiB);
-  node_.Charge(cgroup, 600 * kMiB);
+  node_.Charge(cgroup, 760 * kMiB);
   node_.Pass(seconds(3));
   node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
   EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 585))) << "up by a tenth a second";
