@@ -19,6 +19,8 @@ constexpr int kMostDoublings = 6;
 constexpr int kMostDoublingsOfOurs = 2;
 // Usage that swings around the wire because cache comes and goes must not make us write all the time.
 constexpr auto kArmBesideCache = std::chrono::seconds(10);
+// Where need will follow so soon, page cache that has reached the brake gives way to it, for so long at most.
+constexpr auto kNeedIsNear = std::chrono::seconds(2);
 // How long a braking domain waits for help to turn up before the brake is let go.
 constexpr auto kHelpGrace = std::chrono::milliseconds(250);
 
@@ -52,6 +54,7 @@ std::optional<Instant> Brake::ends_at() const {
 
 BrakeChange Brake::Arm(Instant now, const Wire& wire, const char* why) {
   state_ = State::kArmed;
+  cache_since_.reset();
   wire_ = wire;
   written_at_ = now;
   return {.kind = NoteKind::kBrakeArmed, .write = true, .high = wire.high, .why = why};
@@ -88,7 +91,8 @@ std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, cons
                                              const Wire& wire) {
   if (!view.allowed) return LetGo(State::kOff, "nobody can be asked here any more");
   if (auto lost = WhenLost(now, view)) return lost;
-  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return MakeRoomForCache(now);
+  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return WhileCacheReachesIt(now, view);
+  cache_since_.reset();
   if (view.usage >= wire_.reached) {
     state_ = State::kBraking;
     braking_since_ = now;
@@ -102,8 +106,14 @@ std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, cons
   return Arm(now, wire, "the wire moved");
 }
 
-// Page cache alone reached the wire. The container may fill its limit with that: nothing is short.
-BrakeChange Brake::MakeRoomForCache(Instant now) {
+// Page cache alone reached the wire. The container may fill its limit with that: nothing is short. Once let
+// go the brake could not be armed above usage, though, and what grows as fast as a program that starts would
+// find none.
+std::optional<BrakeChange> Brake::WhileCacheReachesIt(Instant now, const BrakeView& view) {
+  if (!cache_since_) cache_since_ = now;
+  const bool need_is_near = view.time_to_limit && *view.time_to_limit < kNeedIsNear;
+  if (state_ == State::kArmed && need_is_near && now - *cache_since_ < kNeedIsNear) return std::nullopt;
+  cache_since_.reset();
   arm_again_at_ = now + kArmBesideCache;
   return LetGo(State::kOff, "only page cache has reached it");
 }
@@ -111,7 +121,7 @@ BrakeChange Brake::MakeRoomForCache(Instant now) {
 std::optional<BrakeChange> Brake::WhileBraking(Instant now, const Rule& rule, const BrakeView& view) {
   if (!view.allowed) return LetGo(State::kSpent, "nobody can be asked here any more");
   if (auto lost = WhenLost(now, view)) return lost;
-  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return MakeRoomForCache(now);
+  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return WhileCacheReachesIt(now, view);
   if (HasRelaxed(rule, view)) {
     state_ = State::kArmed;
     return BrakeChange{.kind = NoteKind::kBrakeArmed, .high = wire_.high, .why = "usage has relaxed"};

@@ -27,9 +27,10 @@ struct BrakeView {
   bool help_coming = false;  // a request is in flight, or soon will be
   bool thrashes = false;     // its own code is read again and again: who is to help cannot
   Bytes usage = 0;
-  Bytes pressing = 0;                // usage less what the kernel takes back by itself (world.h)
-  Bytes limit = 0;                   // 0: none
-  std::optional<Bytes> memory_high;  // as last sampled
+  Bytes pressing = 0;                     // usage less what the kernel takes back by itself (world.h)
+  Bytes limit = 0;                        // 0: none
+  std::optional<Duration> time_to_limit;  // forecast of pressing usage
+  std::optional<Bytes> memory_high;       // as last sampled
   Instant sampled_at;
   bool just_read = false;         // sampled_at is so near to now that usage has hardly moved
   std::optional<BrakeLost> lost;  // since the last Observe
@@ -69,7 +70,7 @@ class Brake {
                                         const Wire& wire);
   std::optional<BrakeChange> WhileBraking(Instant now, const Rule& rule, const BrakeView& view);
   BrakeChange Arm(Instant now, const Wire& wire, const char* why);
-  BrakeChange MakeRoomForCache(Instant now);
+  std::optional<BrakeChange> WhileCacheReachesIt(Instant now, const BrakeView& view);
   BrakeChange LetGo(State next, const char* why);
   std::optional<BrakeChange> WhenLost(Instant now, const BrakeView& view);
 
@@ -78,6 +79,7 @@ class Brake {
   Instant written_at_;
   int lost_ = 0;  // how often in a row memory.high did not hold what we wrote
   Instant arm_again_at_;
+  std::optional<Instant> cache_since_;  // page cache alone has reached it
   Instant braking_since_;
   Instant help_seen_at_;
   Duration longest_{};

@@ -223,6 +223,28 @@ TEST_F(BrakeTest, PageCacheThatReachesItIsGivenItsRoom) {
   EXPECT_EQ(KindAt(700 * kMiB), NoteKind::kBrakeArmed);
 }
 
+// Let go, it could not be armed above usage again.
+TEST_F(BrakeTest, WhereNeedIsNearPageCacheGivesWayToIt) {
+  See(100 * kMiB);
+  cache_ = 500 * kMiB;
+  view_.time_to_limit = milliseconds(1999);
+  EXPECT_EQ(KindAt(860 * kMiB), kNothing);
+  EXPECT_TRUE(brake_.holds());
+  cache_ = 50 * kMiB;
+  EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBraking);
+}
+
+TEST_F(BrakeTest, PageCacheGivesWayForNoLongerThanThat) {
+  See(100 * kMiB);
+  cache_ = 500 * kMiB;
+  view_.time_to_limit = seconds(1);
+  EXPECT_EQ(KindAt(860 * kMiB), kNothing);
+  now_ += milliseconds(1999);
+  EXPECT_EQ(KindAt(860 * kMiB), kNothing);
+  now_ += milliseconds(1);
+  EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBrakeReleased);
+}
+
 TEST_F(BrakeTest, AnEpisodeEndsWhenOnlyPageCacheIsLeftAboveIt) {
   See(100 * kMiB);
   EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBraking);

@@ -250,6 +250,7 @@ void Engine::SetBrakeOf(CgroupState& domain) {
                  .usage = domain.last->usage,
                  .pressing = domain.pressing,
                  .limit = domain.limit.value_or(0),
+                 .time_to_limit = domain.limit ? TimeToLimit(domain) : std::nullopt,
                  .memory_high = domain.last->memory_high,
                  .sampled_at = domain.last->taken_at,
                  .just_read = WasJustRead(domain),

@@ -45,7 +45,7 @@ Instant Engine::AskAgainAt(const CgroupState& domain, const Learned& learned) co
 
 // Why somebody is asked now: the crossing, or else the forecast that cuts the rest after a request short.
 Reason Engine::ReasonToAsk(const CgroupState& domain, const Learned& learned) const {
-  const Reason crossing = domain.detector.ReasonAt(now_);
+  Reason crossing = domain.detector.ReasonAt(now_);
   const std::optional<Duration> left = TimeToLimit(domain);
   if (domain.detector.level() == Level::kCritical || crossing.signal != Signal::kUsage || !left)
     return crossing;
