@@ -20,7 +20,7 @@ constexpr int kMostDoublingsOfOurs = 2;
 // Usage that swings around the wire because cache comes and goes must not make us write all the time.
 constexpr auto kArmBesideCache = std::chrono::seconds(10);
 // Where need will follow so soon, page cache that has reached the brake gives way to it, for so long at most.
-constexpr auto kNeedIsNear = std::chrono::seconds(2);
+constexpr Duration kNeedIsNear = std::chrono::seconds(2);
 // How long a braking domain waits for help to turn up before the brake is let go.
 constexpr auto kHelpGrace = std::chrono::milliseconds(250);
 
@@ -91,7 +91,10 @@ std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, cons
                                              const Wire& wire) {
   if (!view.allowed) return LetGo(State::kOff, "nobody can be asked here any more");
   if (auto lost = WhenLost(now, view)) return lost;
-  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return WhileCacheReachesIt(now, view);
+  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) {
+    if (CacheGivesWay(now, rule, view)) return std::nullopt;
+    return MakeRoomForCache(now);
+  }
   cache_since_.reset();
   if (view.usage >= wire_.reached) {
     state_ = State::kBraking;
@@ -106,14 +109,16 @@ std::optional<BrakeChange> Brake::WhileArmed(Instant now, const Rule& rule, cons
   return Arm(now, wire, "the wire moved");
 }
 
-// Page cache alone reached the wire. The container may fill its limit with that: nothing is short. Once let
-// go the brake could not be armed above usage, though, and what grows as fast as a program that starts would
-// find none.
-std::optional<BrakeChange> Brake::WhileCacheReachesIt(Instant now, const BrakeView& view) {
+// Once let go for page cache, the brake could not be armed above usage again, and what grows as fast as a
+// program that starts would find none. Held no longer than an episode may last.
+bool Brake::CacheGivesWay(Instant now, const Rule& rule, const BrakeView& view) {
   if (!cache_since_) cache_since_ = now;
-  const bool need_is_near = view.time_to_limit && *view.time_to_limit < kNeedIsNear;
-  if (state_ == State::kArmed && need_is_near && now - *cache_since_ < kNeedIsNear) return std::nullopt;
-  cache_since_.reset();
+  return view.time_to_limit && *view.time_to_limit < kNeedIsNear &&
+         now - *cache_since_ < std::min(kNeedIsNear, rule.brake.longest);
+}
+
+// Page cache alone reached the wire. The container may fill its limit with that: nothing is short.
+BrakeChange Brake::MakeRoomForCache(Instant now) {
   arm_again_at_ = now + kArmBesideCache;
   return LetGo(State::kOff, "only page cache has reached it");
 }
@@ -121,7 +126,7 @@ std::optional<BrakeChange> Brake::WhileCacheReachesIt(Instant now, const BrakeVi
 std::optional<BrakeChange> Brake::WhileBraking(Instant now, const Rule& rule, const BrakeView& view) {
   if (!view.allowed) return LetGo(State::kSpent, "nobody can be asked here any more");
   if (auto lost = WhenLost(now, view)) return lost;
-  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return WhileCacheReachesIt(now, view);
+  if (view.usage >= wire_.reached && HasRelaxed(rule, view)) return MakeRoomForCache(now);
   if (HasRelaxed(rule, view)) {
     state_ = State::kArmed;
     return BrakeChange{.kind = NoteKind::kBrakeArmed, .high = wire_.high, .why = "usage has relaxed"};

@@ -70,7 +70,8 @@ class Brake {
                                         const Wire& wire);
   std::optional<BrakeChange> WhileBraking(Instant now, const Rule& rule, const BrakeView& view);
   BrakeChange Arm(Instant now, const Wire& wire, const char* why);
-  std::optional<BrakeChange> WhileCacheReachesIt(Instant now, const BrakeView& view);
+  bool CacheGivesWay(Instant now, const Rule& rule, const BrakeView& view);
+  BrakeChange MakeRoomForCache(Instant now);
   BrakeChange LetGo(State next, const char* why);
   std::optional<BrakeChange> WhenLost(Instant now, const BrakeView& view);
 

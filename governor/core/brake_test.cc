@@ -245,6 +245,16 @@ TEST_F(BrakeTest, PageCacheGivesWayForNoLongerThanThat) {
   EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBrakeReleased);
 }
 
+TEST_F(BrakeTest, NorForLongerThanAnEpisodeMayLast) {
+  rule_.brake.longest = milliseconds(500);
+  See(100 * kMiB);
+  cache_ = 500 * kMiB;
+  view_.time_to_limit = seconds(1);
+  EXPECT_EQ(KindAt(860 * kMiB), kNothing);
+  now_ += milliseconds(500);
+  EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBrakeReleased);
+}
+
 TEST_F(BrakeTest, AnEpisodeEndsWhenOnlyPageCacheIsLeftAboveIt) {
   See(100 * kMiB);
   EXPECT_EQ(KindAt(860 * kMiB), NoteKind::kBraking);

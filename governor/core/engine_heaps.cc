@@ -96,21 +96,21 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   // What is in the cgroups of these heaps is taken for theirs: garbage is in no report.
   Bytes others = domain.pressing;
   for (const auto& [home, count] : homes) others -= world_.Find(home)->pressing;
-  const auto room =
-      static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - std::max<Bytes>(others, 0);
+  const auto followed = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100);
+  const Bytes room = followed - std::max<Bytes>(others, 0);
   const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
   // While there is room that nobody uses, no share holds a heap back: one that idles has a small share, and
   // its burst comes next. As others want it back there is less that is free, and all are held to their
   // shares.
-  const Bytes free = std::max<Bytes>(
-      static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100) - domain.pressing, 0);
+  const Bytes free = std::max<Bytes>(followed - domain.pressing, 0);
   const bool is_critical = domain.detector.level() == Level::kCritical;
   for (std::size_t i = 0; i < heaps.size(); ++i) {
     const ClientReport& heap = *heaps[i]->report;
     const Bytes comfortable =
         static_cast<Bytes>(static_cast<double>(heap.live) * kComfortableOverLive) + kComfortableSlack;
     // A report is up to a second old, and the garbage since the last collection is in none. Until a kill is
-    // near that is not held against a heap: a request brings it, and costs a busy program less.
+    // near that is not held against a heap: a request brings it, and costs a busy program less. Whose it is
+    // can be told where a cgroup has one heap.
     const CgroupId home = heaps[i]->info.cgroup;
     const Bytes reported = heap.non_heap + heap.live + heap.retained;
     const Bytes holds =

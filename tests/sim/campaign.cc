@@ -114,8 +114,9 @@ int RunMany(const Options& options) {
   CampaignOptions campaign_options{.run = {.check = true, .record = true}};
   const std::vector<std::string> ends = absl::StrSplit(options.seeds, ':');
   if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &campaign_options.first) ||
-      !absl::SimpleAtoi(ends[1], &campaign_options.last)) {
-    std::fprintf(stderr, "campaign: --seeds wants FIRST:LAST, not '%s'\n", options.seeds.c_str());
+      !absl::SimpleAtoi(ends[1], &campaign_options.last) || campaign_options.last < campaign_options.first) {
+    std::fprintf(stderr, "campaign: --seeds wants FIRST:LAST, LAST not below FIRST, not '%s'\n",
+                 options.seeds.c_str());
     return 2;
   }
   if (options.memgov_only) campaign_options.arms = {Arm::kMemgov};
