@@ -57,9 +57,15 @@ class Qemu:
         parts = []
         for title, path in (("emulator", self._log), ("console", self.console)):
             text = path.read_text(errors="replace") if path.exists() else ""
-            tail = "\n".join(line.rstrip() for line in text.splitlines()[-lines:])
-            parts.append(f"--- {title}, last {lines} lines ---\n{tail or '(nothing)'}")
+            parts.append(f"--- {title}, last {lines} lines ---\n{tail_of(text, lines) or '(nothing)'}")
         return "\n".join(parts)
+
+
+def tail_of(console: str, lines: int) -> str:
+    """The last lines, and before them those back to a panic's own line: its call trace can be longer."""
+    printed = [line.rstrip() for line in console.splitlines()]
+    panic = next((at for at, line in enumerate(printed) if "Kernel panic" in line), len(printed))
+    return "\n".join(printed[min(panic, max(0, len(printed) - lines)):])
 
 
 def command_line(disk_image: image.Image, files_disk: pathlib.Path, console: pathlib.Path, ports: dict[str, int],

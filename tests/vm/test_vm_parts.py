@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from vm import apt_sources, files, image, initramfs, machine
+from vm import apt_sources, files, image, initramfs, machine, qemu
 
 
 def test_only_debians_own_archives_count():
@@ -106,3 +106,11 @@ def test_a_missing_source_is_named(tmp_path):
 def test_a_command_is_quoted_for_the_shell():
     script = machine.job_script(["echo", "a b", "$HOME"], {"NAME": "it's"}, "/some where")
     assert script == "export NAME='it'\"'\"'s'\ncd '/some where' || exit 126\necho 'a b' '$HOME'\n"
+
+
+def test_the_end_of_a_console_begins_with_the_panic_however_long_its_trace():
+    trace = [f"[    4.0]  ? frame_{i}+0x1" for i in range(60)]
+    console = "\n".join(["booted", "[    3.9] Kernel panic - not syncing: why", *trace])
+    assert qemu.tail_of(console, 40).splitlines() == console.splitlines()[1:]
+    assert qemu.tail_of("a\nb\r\nc", 2) == "b\nc"
+    assert qemu.tail_of("", 2) == ""
