@@ -83,19 +83,33 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   const double follow = *domain.rule->soft_limit.follow_percent;
   std::vector<ClientState*> heaps;
   std::vector<Heap> sizes;
-  std::map<CgroupId, int> homes;  // and how many of these heaps are in each
+  struct Home {
+    int heaps = 0;
+    Bytes others = 0;  // what its other clients report to hold
+  };
+  std::map<CgroupId, Home> homes;  // where these heaps are
   for (const auto& [id, home] : domain.clients) {
     ClientState& client = ledger_.At(id);
     if (!client.info.capabilities.set_soft_limit || client.keeps_own_limit || !client.report) continue;
     if (client.report->live <= 0 || !Lists(*home->rule, ActionKind::kSetSoftLimit)) continue;
     heaps.push_back(&client);
     sizes.push_back({.live = client.report->live, .non_heap = client.report->non_heap});
-    ++homes[client.info.cgroup];
+    ++homes[client.info.cgroup].heaps;
   }
   if (heaps.empty()) return;
-  // What is in the cgroups of these heaps is taken for theirs: garbage is in no report.
+  for (const auto& [id, unused] : domain.clients) {
+    const ClientState& client = ledger_.At(id);
+    if (!client.report || std::find(heaps.begin(), heaps.end(), &client) != heaps.end()) continue;
+    const auto home = homes.find(client.info.cgroup);
+    if (home != homes.end()) home->second.others += client.report->live + client.report->retained;
+  }
+  // What is in the cgroups of these heaps is taken for theirs, but for what others report: garbage is in no report.
   Bytes others = domain.pressing;
-  for (const auto& [home, count] : homes) others -= world_.Find(home)->pressing;
+  for (auto& [id, home] : homes) {
+    const Bytes pressing = world_.Find(id)->pressing;
+    home.others = std::min(home.others, pressing);
+    others -= pressing - home.others;
+  }
   const auto followed = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100);
   const Bytes room = followed - std::max<Bytes>(others, 0);
   const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
@@ -111,10 +125,11 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
     // A report is up to a second old, and the garbage since the last collection is in none. Until a kill is
     // near that is not held against a heap: a request brings it, and costs a busy program less. Whose it is
     // can be told where a cgroup has one heap.
-    const CgroupId home = heaps[i]->info.cgroup;
+    const Home& home = homes.at(heaps[i]->info.cgroup);
     const Bytes reported = heap.non_heap + heap.live + heap.retained;
-    const Bytes holds =
-        !is_critical && homes.at(home) == 1 ? std::max(reported, world_.Find(home)->pressing) : reported;
+    const Bytes holds = !is_critical && home.heaps == 1
+                            ? std::max(reported, world_.Find(heaps[i]->info.cgroup)->pressing - home.others)
+                            : reported;
     const Bytes at_once = std::min(room, std::max(holds + free, heap.non_heap + comfortable));
     // The tightest limit above counts.
     Bytes& share = heaps[i]->shares[domain.id];

@@ -2,9 +2,8 @@
 """What switching between lazy and eager release saves and costs: always FREE, always DONTNEED, and switched by memgovd.
 
 A service on jemalloc with 128 MiB of live data allocates, writes and frees 64 MiB again and again, in a cgroup with a
-limit of 1 GiB beside a neighbour.
-While it is calm there is room; then the neighbour takes so much that usage stays over the wire, and goes again. Three
-services do the same in turn, each in a cgroup of its own, and who begins alternates:
+limit of 1 GiB beside a neighbour, which takes so much that usage stays over the wire, and goes again: then it is calm.
+Each round has three new services, each in a cgroup of its own, that do the same in turn; who begins alternates:
 
 free       MALLOC_CONF=dirty_decay_ms:100,muzzy_decay_ms:-1, what memgov sets as the lazy mode: freed pages go with MADV_FREE
 dontneed   dirty_decay_ms:0,muzzy_decay_ms:0, the eager mode: they go with MADV_DONTNEED, at once
@@ -24,6 +23,7 @@ refault    the CPU time of calm work that switching spares, compared with being 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -59,6 +59,7 @@ HELD = WIRE + 16 * MIB  # what usage without lazily freed pages stands at while 
 CYCLE_MIB = 64
 WARM = {"lazy": 2.0, "default": 10.0}  # seconds; jemalloc's own dirty_decay_ms is 10 s
 LIVE_MIB = 128
+CALM_SLICE = 5  # cycles
 WAIT = 60.0
 
 
@@ -179,34 +180,60 @@ def speed(work: dict) -> float:
     return work["bytes"] / MIB / (work["cpu_ns"] / 1e9)
 
 
-def measure(options: argparse.Namespace) -> dict[str, float]:
+def calm_in_turn(arms: dict[str, Arm], order: list[str], cycles: int, pause_ms: int) -> dict[str, float]:
+    """The speed of each over so many calm cycles, a few at a time in turn: the median of those, since a ratio of whole
+    phases would be one of how busy the machine was in each."""
+    speeds: dict[str, list[float]] = {arm: [] for arm in order}
+    for _ in range(0, cycles, CALM_SLICE):
+        for arm in order:
+            speeds[arm].append(speed(arms[arm].work(CALM_SLICE, pause_ms)))
+    return {arm: statistics.median(each) for arm, each in speeds.items()}
+
+
+@dataclasses.dataclass
+class Round:
+    """What one round showed, by arm: MiB a second of CPU time while warming up and calm, resident MiB while pressed."""
+
+    warming: dict[str, float]
+    calm: dict[str, float]
+    pressed_rss: dict[str, float]
+    switch_ms: float
+
+
+def play_round(options: argparse.Namespace, order: list[str], hierarchy: cgroups.Hierarchy) -> Round:
+    """Services of its own: where in physical memory the pages of a process happen to lie makes a fifth of its speed.
+    Pressed first, so that the calm phase is the one after a switch, of pages that were given back and taken again."""
     arms: dict[str, Arm] = {}
-    warming: dict[str, list[float]] = {name: [] for name in ARMS}
-    calm: dict[str, list[float]] = {name: [] for name in ARMS}
-    pressed_rss: dict[str, list[float]] = {name: [] for name in ARMS}
-    switches: list[float] = []
     with tempfile.TemporaryDirectory(prefix="memgov-bench-") as name:
         try:
-            hierarchy = cgroups.detect()
-            top = cgroups.Cgroup.create(hierarchy, GROUP)
-            for arm in ARMS:
+            for arm in order:
                 arms[arm] = Arm(arm, options.calm, hierarchy, pathlib.Path(name))
-                arms[arm].work(5, options.pause)  # the first touch of everything
-            for number in range(options.repeat):
-                # Who begins alternates; each phase of all three, so that what slows the machine slows all of a ratio.
-                print(f"round {number + 1} of {options.repeat}", file=sys.stderr)
-                order = ARMS[number % 3:] + ARMS[:number % 3]
-                for arm in order:
-                    warming[arm].append(speed(arms[arm].work_for(WARM[options.calm], options.cycles, options.pause)))
-                    calm[arm].append(speed(arms[arm].work(4 * options.cycles, options.pause)))
-                for arm in order:
-                    work = arms[arm].work_pressed(options.cycles, options.pause)
-                    pressed_rss[arm].append(statistics.median(work["resident"]) / MIB)
-                    switches += [work["switch_ms"]] if "switch_ms" in work else []
+                arms[arm].work_for(1, options.cycles, options.pause)
+            pressed = {arm: arms[arm].work_pressed(options.cycles, options.pause) for arm in order}
+            warming = {arm: arms[arm].work_for(WARM[options.calm], options.cycles, options.pause) for arm in order}
+            calm = calm_in_turn(arms, order, 4 * options.cycles, options.pause)
         finally:
-            for arm in arms.values():
-                arm.close()
-            top.remove()
+            for started in arms.values():
+                started.close()
+    return Round({arm: speed(work) for arm, work in warming.items()}, calm,
+                 {arm: statistics.median(work["resident"]) / MIB for arm, work in pressed.items()},
+                 pressed["memgov"]["switch_ms"])
+
+
+def measure(options: argparse.Namespace) -> dict[str, float]:
+    rounds = []
+    hierarchy = cgroups.detect()
+    top = cgroups.Cgroup.create(hierarchy, GROUP)
+    try:
+        for number in range(options.repeat):
+            # Who begins alternates.
+            print(f"round {number + 1} of {options.repeat}", file=sys.stderr)
+            rounds.append(play_round(options, ARMS[number % 3:] + ARMS[:number % 3], hierarchy))
+    finally:
+        top.remove()
+    calm, warming, pressed_rss = ({arm: [getattr(each, what)[arm] for each in rounds] for arm in ARMS}
+                                  for what in ("calm", "warming", "pressed_rss"))
+    switches = [each.switch_ms for each in rounds]
     result = {}
     for arm in ARMS:
         result[f"calm_mib_per_cpu_s_{arm}"] = round(statistics.median(calm[arm]), 1)
@@ -230,7 +257,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench modes", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="calm and pressed phases of each (default 5)")
+    parser.add_argument("--repeat", type=int, default=9, metavar="N", help="rounds, each of new services (default 9)")
     parser.add_argument("--cycles", type=int, default=30, metavar="N", help="cycles in a pressed phase, calm ones have four times as many (default 30)")
     parser.add_argument("--pause", type=int, default=20, metavar="MS", help="small work between cycles (default 20)")
     parser.add_argument("--calm", choices=["lazy", "default"], default="lazy", help="what memgov's service is while calm")
