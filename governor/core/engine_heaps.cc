@@ -85,30 +85,30 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   std::vector<Heap> sizes;
   struct Home {
     int heaps = 0;
-    Bytes others = 0;  // what its other clients report to hold
+    Bytes of_others = 0;  // what its other clients report to hold
+    Bytes of_heaps = 0;   // the rest of what is in it: garbage is in no report
   };
-  std::map<CgroupId, Home> homes;  // where these heaps are
-  for (const auto& [id, home] : domain.clients) {
+  std::map<CgroupId, Home> homes;  // of this domain's clients
+  for (const auto& [id, governed_by] : domain.clients) {
     ClientState& client = ledger_.At(id);
-    if (!client.info.capabilities.set_soft_limit || client.keeps_own_limit || !client.report) continue;
-    if (client.report->live <= 0 || !Lists(*home->rule, ActionKind::kSetSoftLimit)) continue;
+    if (!client.report) continue;
+    Home& home = homes[client.info.cgroup];
+    const bool follows = client.info.capabilities.set_soft_limit && !client.keeps_own_limit &&
+                         client.report->live > 0 && Lists(*governed_by->rule, ActionKind::kSetSoftLimit);
+    if (!follows) {
+      home.of_others += client.report->live + client.report->retained;
+      continue;
+    }
+    ++home.heaps;
     heaps.push_back(&client);
     sizes.push_back({.live = client.report->live, .non_heap = client.report->non_heap});
-    ++homes[client.info.cgroup].heaps;
   }
   if (heaps.empty()) return;
-  for (const auto& [id, unused] : domain.clients) {
-    const ClientState& client = ledger_.At(id);
-    if (!client.report || std::find(heaps.begin(), heaps.end(), &client) != heaps.end()) continue;
-    const auto home = homes.find(client.info.cgroup);
-    if (home != homes.end()) home->second.others += client.report->live + client.report->retained;
-  }
-  // What is in the cgroups of these heaps is taken for theirs, but for what others report: garbage is in no report.
   Bytes others = domain.pressing;
   for (auto& [id, home] : homes) {
-    const Bytes pressing = world_.Find(id)->pressing;
-    home.others = std::min(home.others, pressing);
-    others -= pressing - home.others;
+    if (home.heaps == 0) continue;
+    home.of_heaps = std::max<Bytes>(world_.Find(id)->pressing - home.of_others, 0);
+    others -= home.of_heaps;
   }
   const auto followed = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100);
   const Bytes room = followed - std::max<Bytes>(others, 0);
@@ -127,9 +127,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
     // can be told where a cgroup has one heap.
     const Home& home = homes.at(heaps[i]->info.cgroup);
     const Bytes reported = heap.non_heap + heap.live + heap.retained;
-    const Bytes holds = !is_critical && home.heaps == 1
-                            ? std::max(reported, world_.Find(heaps[i]->info.cgroup)->pressing - home.others)
-                            : reported;
+    const Bytes holds = !is_critical && home.heaps == 1 ? std::max(reported, home.of_heaps) : reported;
     const Bytes at_once = std::min(room, std::max(holds + free, heap.non_heap + comfortable));
     // The tightest limit above counts.
     Bytes& share = heaps[i]->shares[domain.id];

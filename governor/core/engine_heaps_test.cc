@@ -76,6 +76,19 @@ TEST_F(FollowTest, WhatOthersUseIsTakenOff) {
   EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 600)));
 }
 
+TEST_F(FollowTest, WhatAnotherProgramOfItsCgroupReportsIsTakenOff) {
+  const CgroupId container = Container("go and native", 500 * kMiB);
+  const ClientId go = Heap(container, 100 * kMiB);
+  const ClientId native = node_.Attach(container, kReleases);
+  node_.Report(native, 50 * kMiB, EstimateKind::kExact, 200 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 650)));
+  // Nobody holds more than is there.
+  node_.Pass(seconds(20));
+  node_.Report(native, 0, EstimateKind::kExact, 5000 * kMiB);
+  node_.Report(go, 0, EstimateKind::kExact, 100 * kMiB);
+  EXPECT_THAT(Told(node_.Tick()), ElementsAre(std::pair(go, 400)));
+}
+
 TEST_F(FollowTest, SeveralHeapsShareByTheSquareRootOfWhatTheyUse) {
   const ClientId large = Heap(Container("large", 500 * kMiB), 200 * kMiB);
   const ClientId small = Heap(Container("small", 460 * kMiB), 50 * kMiB);

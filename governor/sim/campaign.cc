@@ -12,7 +12,8 @@ double Percent(double part, double whole) { return whole > 0 ? 100 * part / whol
 void Add(const RunResult& result, std::size_t unsavable, ArmSums* sums) {
   const Tally& tally = result.tally;
   sums->kills += tally.kills.size();
-  sums->missed += tally.kills.size() - std::min(tally.kills.size(), unsavable);
+  sums->beyond_oracle += tally.kills.size() - std::min(tally.kills.size(), unsavable);
+  sums->missed += MissedKills(tally.kills, unsavable);
   sums->work += tally.work;
   sums->asked += tally.asked;
   sums->returned += tally.returned;
@@ -28,6 +29,12 @@ const ArmSums& SumsOf(const CampaignResult& result, Arm arm) {
 }
 
 }  // namespace
+
+std::size_t MissedKills(const std::vector<Kill>& kills, std::size_t unsavable) {
+  const auto savable = static_cast<std::size_t>(
+      std::count_if(kills.begin(), kills.end(), [](const Kill& kill) { return kill.spare >= kill.lacking; }));
+  return std::min(kills.size() - std::min(kills.size(), unsavable), savable);
+}
 
 double CampaignResult::MissedPercent(Arm arm) const {
   return Percent(static_cast<double>(SumsOf(*this, arm).missed),

@@ -15,13 +15,20 @@ namespace memgov::sim {
 
 struct ArmSums {
   std::size_t kills = 0;
-  // More kills than under the oracle, world by world: they could have been saved by asking.
-  std::size_t missed = 0;
+  // More kills than under the oracle, world by world.
+  std::size_t beyond_oracle = 0;
+  std::size_t missed = 0;  // of those, savable ones: see MissedKills()
   double work = 0;
   double asked = 0, returned = 0;
   int requests = 0, collections = 0;
   double stalled = 0;
 };
+
+// How many of a world's kills asking could have saved, at most: those beyond the `unsavable` ones, which
+// happen under the oracle too, as far as what the domain lacked was there to be given. The others are no
+// miss: each governor lets programs work at another pace, so that what they need falls together at other
+// times, under the oracle as well.
+std::size_t MissedKills(const std::vector<Kill>& kills, std::size_t unsavable);
 
 struct CampaignOptions {
   std::uint64_t first = 1, last = 1;

@@ -28,7 +28,10 @@ struct Kill {
   Instant at;
   int service = 0;
   core::CgroupId domain{};
-  double spare = 0;    // bytes that clients in the domain could still have given
+  double lacking = 0;  // bytes that the domain needed at once
+  // Bytes that its programs that answer could still have given, also those whose connection was broken just
+  // then.
+  double spare = 0;
   double growth = 0;   // of the domain, bytes per second
   Duration noticed{};  // since the domain was at 85 % of its limit
 };
@@ -91,7 +94,9 @@ class Machine {
   core::CgroupAppeared Describe(core::CgroupId id) const;
   // For governors that know more than can be read.
   Process& Settled(int service);
-  // Whether it has a client that is attached now and does what it is asked, soon or late.
+  // Whether its client does what it is asked, soon or late.
+  bool Answers(int service) const;
+  // ... and is attached now.
   bool WouldGive(int service) const;
   int services() const { return static_cast<int>(processes_.size()); }
   core::CgroupId CgroupOf(int service) const {
@@ -171,7 +176,7 @@ class Machine {
   void BeginStall(core::CgroupId id);
   void StepStall(core::CgroupId id);
   void SetPressure(Cgroup& cgroup, double full_rate, double refault_rate);
-  void KillIn(core::CgroupId domain);
+  void KillIn(core::CgroupId domain, double lacking);
   void Remove(core::CgroupId id);
   void OnFault(const Fault& fault);
   void Alarm(core::CgroupId id, const Range& delay);

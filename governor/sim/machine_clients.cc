@@ -229,16 +229,12 @@ void Machine::EndJob(int index, OutcomeStatus status, double claimed, const std:
   governor_.OnClient(outcome);
 }
 
-bool Machine::WouldGive(int service) const {
-  switch (scenario_.services[At(service)].manner) {
-    case Manner::kHonest:
-    case Manner::kSlow:
-    case Manner::kDying:
-      return clients_[At(service)].attached;
-    default:
-      return false;
-  }
+bool Machine::Answers(int service) const {
+  const Manner manner = scenario_.services[At(service)].manner;
+  return manner == Manner::kHonest || manner == Manner::kSlow || manner == Manner::kDying;
 }
+
+bool Machine::WouldGive(int service) const { return Answers(service) && clients_[At(service)].attached; }
 
 double Machine::TakeSpare(int service, double bytes) {
   double gone = 0;

@@ -84,7 +84,7 @@ void Machine::AtLimit(CgroupId id) {
     }
     return AwaitCrossing(id);
   }
-  KillIn(id);
+  KillIn(id, batch);
 }
 
 void Machine::SetPressure(Cgroup& cgroup, double full_rate, double refault_rate) {
@@ -210,7 +210,7 @@ void Machine::SetPressureAlarm(const core::SetPressureAlarm& alarm) {
   if (alarm.on && cgroup.stalled) Alarm(alarm.cgroup, kPressureDelay);
 }
 
-void Machine::KillIn(CgroupId domain) {
+void Machine::KillIn(CgroupId domain, double lacking) {
   int victim = -1;
   for (const int service : Group(domain).services) {
     const Process& process = Settled(service);
@@ -220,9 +220,10 @@ void Machine::KillIn(CgroupId domain) {
   if (victim < 0) return;
   const CgroupId home = CgroupOf(victim);
   const std::string& name = scenario_.services[At(victim)].name;
-  Kill kill{.at = now_, .service = victim, .domain = domain, .growth = Group(domain).slope};
+  Kill kill{
+      .at = now_, .service = victim, .domain = domain, .lacking = lacking, .growth = Group(domain).slope};
   for (const int service : Group(domain).services) {
-    if (WouldGive(service)) kill.spare += processes_[At(service)].Spare();
+    if (Answers(service)) kill.spare += processes_[At(service)].Spare();
   }
   if (Group(domain).tight_since) kill.noticed = now_ - *Group(domain).tight_since;
   tally_.kills.push_back(kill);

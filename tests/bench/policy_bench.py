@@ -2,8 +2,10 @@
 """What memgov saves in 1,000 simulated worlds, beside nothing, static limits, GOMEMLIMIT, M3 and an oracle.
 
 Every world is drawn from its seed and run under each; the oracle knows the future, so what dies there cannot be saved
-by asking. `build/release/tests/sim/campaign --seeds 1:1000 --missed` lists what memgov missed, and
-`campaign --seed N --trace` tells one world's story.
+by asking. Missed are a world's kills beyond the oracle's, as far as clients that answer held what the domain lacked
+when they happened: governors let programs work at different paces, so what these need falls together at other times,
+and under memgov kills also fall away that the oracle has. `build/release/tests/sim/campaign --seeds 1:1000 --missed`
+lists what memgov missed, and `campaign --seed N --trace` tells one world's story.
 """
 
 from __future__ import annotations

@@ -62,14 +62,14 @@ int RunOne(const Options& options, Arm arm) {
   return result.broken.empty() ? 0 : 1;
 }
 
-// Each kill under memgov in a world where the oracle has fewer.
+// Each kill under memgov in a world where the oracle has fewer, and how many of them count as missed.
 void ListMissed(const Scenario& scenario, const std::map<Arm, RunResult>& results) {
   const auto& kills = results.at(Arm::kMemgov).tally.kills;
   const std::size_t unsavable = results.at(Arm::kOracle).tally.kills.size();
   if (kills.size() <= unsavable) return;
-  absl::PrintF("seed %d (cgroup %s): %d kills, without a governor %d, unsavable %d\n", scenario.seed,
-               scenario.v2 ? "v2" : "v1", kills.size(), results.at(Arm::kNothing).tally.kills.size(),
-               unsavable);
+  absl::PrintF("seed %d (cgroup %s): %d kills, without a governor %d, unsavable %d, missed %d\n",
+               scenario.seed, scenario.v2 ? "v2" : "v1", kills.size(),
+               results.at(Arm::kNothing).tally.kills.size(), unsavable, MissedKills(kills, unsavable));
   for (const Kill& kill : kills) {
     absl::PrintF(
         "  %10.4f s  %s in %s, above 85 %% for %.3f s, growing %.0f MiB/s, %.0f MiB could have been given\n",
@@ -79,12 +79,13 @@ void ListMissed(const Scenario& scenario, const std::map<Arm, RunResult>& result
 }
 
 void PrintTable(const CampaignResult& campaign) {
-  absl::PrintF("%-11s %7s %14s %13s %7s %13s %9s %12s %9s\n", "", "kills", "savable missed", "of nothing's",
-               "work", "asked, GiB", "requests", "collections", "stalled");
+  absl::PrintF("%-11s %7s %13s %14s %13s %7s %13s %9s %12s %9s\n", "", "kills", "beyond oracle",
+               "savable missed", "of nothing's", "work", "asked, GiB", "requests", "collections", "stalled");
   for (const auto& [arm, sums] : campaign.sums) {
-    absl::PrintF("%-11s %7d %14d %11.2f %% %5.1f %% %13.0f %9d %12d %7.0f s\n", NameOf(arm), sums.kills,
-                 sums.missed, campaign.MissedPercent(arm), campaign.WorkOfOraclePercent(arm),
-                 sums.asked / kGiBf, sums.requests, sums.collections, sums.stalled);
+    absl::PrintF("%-11s %7d %13d %14d %11.2f %% %5.1f %% %13.0f %9d %12d %7.0f s\n", NameOf(arm), sums.kills,
+                 sums.beyond_oracle, sums.missed, campaign.MissedPercent(arm),
+                 campaign.WorkOfOraclePercent(arm), sums.asked / kGiBf, sums.requests, sums.collections,
+                 sums.stalled);
   }
   absl::PrintF("%d worlds, %d ticks of memgov, digest %016x, %d invariants broken\n", campaign.worlds,
                campaign.ticks, campaign.digest, campaign.broken.size());
@@ -100,6 +101,7 @@ void PrintJson(const CampaignResult& campaign) {
       absl::StrCat("\"invariants_broken\": ", campaign.broken.size())};
   for (const auto& [arm, sums] : campaign.sums) {
     fields.push_back(absl::StrFormat("\"kills_%s\": %d", NameOf(arm), sums.kills));
+    fields.push_back(absl::StrFormat("\"kills_beyond_oracle_%s\": %d", NameOf(arm), sums.beyond_oracle));
     fields.push_back(absl::StrFormat("\"collections_%s\": %d", NameOf(arm), sums.collections));
     if (arm == Arm::kMemgov || arm == Arm::kOracle) continue;
     fields.push_back(
