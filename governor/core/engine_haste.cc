@@ -61,9 +61,12 @@ Reason Engine::ReasonToAsk(const CgroupState& domain, const Learned& learned) co
   return forecast;
 }
 
-// A collection that is expected to bring less is none for times of need.
+// A collection that is expected to bring less is none for times of need: a hundredth of the limit, or what a
+// domain that grows slowly needs for a second.
 Bytes Engine::WorthCollectingInHaste(const CgroupState& domain) {
-  return *domain.limit / kWorthCollectingDivisor;
+  const Bytes hundredth = *domain.limit / kWorthCollectingDivisor;
+  const double growth = domain.forecast.BytesPerSecond();
+  return growth > 0 ? std::min(hundredth, static_cast<Bytes>(growth)) : hundredth;
 }
 
 // What died in a collected heap since its last collection is in no estimate. Where a kill is near, looking is

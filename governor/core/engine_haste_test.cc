@@ -103,6 +103,25 @@ TEST_F(HasteTest, TimeIsShortWhereTheForecastSaysSo) {
   EXPECT_LT(node_.usage(pod_), 950 * kMiB) << "before it is critical";
 }
 
+// It needs less than a hundredth of the limit in a second.
+TEST_F(HasteTest, AtTheLimitACollectionThatBuysASecondIsWorthIt) {
+  const ClientId heap = node_.Attach(tenant_, kCollects);
+  node_.Charge(tenant_, 940 * kMiB);
+  const auto asked_while_growing = [this](int steps) {
+    std::vector<std::string> asked;
+    for (int i = 0; i < steps && asked.empty(); ++i) {
+      node_.Charge(tenant_, kMiB / 2);
+      asked = AskedAfter(milliseconds(100));
+    }
+    return asked;
+  };
+  EXPECT_THAT(asked_while_growing(40), IsEmpty()) << "nobody knows what it holds";
+  node_.Report(heap, 100 * kMiB, EstimateKind::kExact, 500 * kMiB);
+  AskAndGive(20 * kMiB, milliseconds(80), 960 * kMiB);
+  node_.Report(heap, 8 * kMiB, EstimateKind::kExact, 500 * kMiB);
+  EXPECT_THAT(asked_while_growing(9), SizeIs(1)) << "it holds 8 MiB, and 5 MiB/s are needed";
+}
+
 TEST_F(HasteTest, OneThatLeftInARequestHasNotShownThatItHoldsNothing) {
   node_.Charge(tenant_, 940 * kMiB);
   for (int i = 0; i < 6; ++i) {  // so that it is known how fast it grows
