@@ -50,6 +50,8 @@ func leak(arguments []string, ending <-chan os.Signal) int {
 }
 
 // garbage is where the compiler cannot see that nobody looks.
+//
+//lint:ignore U1000 it is written so that what it holds is allocated
 var garbage []byte
 
 // leakedList is what has leaked. Several lists, because a collector cannot share out the visiting of one.
