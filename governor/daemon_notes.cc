@@ -17,7 +17,9 @@ std::string SentenceOf(const core::Note& note, const std::string& domain, const 
   const std::string usage = core::TextOf(note.usage);
   const std::string level = note.limit ? fmt::format("{} of {}", usage, core::TextOf(*note.limit)) : usage;
   const std::string took = note.took ? fmt::format(" after {:.1f} ms", Milliseconds(*note.took)) : "";
-  const std::string asked = note.bytes > 0 ? note.action + " " + bytes : note.action;
+  std::string asked = note.action;
+  if (note.bytes > 0) asked += " " + bytes;
+  if (!note.text.empty()) asked += " " + note.text;
   switch (note.kind) {
     case core::NoteKind::kWoke:
     case core::NoteKind::kCritical:

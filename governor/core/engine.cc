@@ -53,6 +53,7 @@ Decisions Engine::Tick(Instant now, const Snapshot& snapshot, std::span<const Cl
     if (const auto* report = std::get_if<ClientReport>(&event)) {
       SendSoftLimit(report->client);
       FollowLimits(*report);
+      SendLazyMode(report->client);
     }
   }
 

@@ -139,8 +139,11 @@ class Engine {
   static bool IsCritical(const CgroupState& domain, Bytes floor);
   void SayUnsavable(CgroupState& domain, Bytes floor, std::string why);
 
+  // engine_modes.cc: how their allocators give freed memory back.
+  void SendEagerMode(CgroupState& domain);
+  void SendLazyMode(ClientId id);
+
   // engine_send.cc: what they are sent.
-  void SendSettings(CgroupState& domain);
   void Send(const CgroupState& domain, ClientState& client, const Action& action, const Reason& reason,
             const Terms& terms);
   static bool MayAct(const CgroupState& domain, const Rule& client_rule);

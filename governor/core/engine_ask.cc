@@ -82,7 +82,7 @@ void Engine::MeetNeeds(bool all) {
   // Memory first: milliseconds count for it, and a setting that itself frees (jemalloc purges when it turns
   // eager) would leave nothing for the request to show. So settings wait while a request waits for a reading.
   if (waits_for_reading_) return;
-  for (CgroupState* domain : looked_at) SendSettings(*domain);
+  for (CgroupState* domain : looked_at) SendEagerMode(*domain);
 }
 
 void Engine::Ask(CgroupState& domain) {

@@ -31,21 +31,6 @@ bool Engine::MayAct(const CgroupState& domain, const ClientState& client) const 
   return MayAct(domain, RuleOf(client));
 }
 
-// Eager release for as long as the need lasts: what the clients free from now on leaves the cgroup at once.
-void Engine::SendSettings(CgroupState& domain) {
-  for (const auto& [id, home] : domain.clients) {
-    ClientState& client = ledger_.At(id);
-    if (!client.info.capabilities.set_release_mode || !client.report) continue;
-    if (client.info.startup_release_mode == ReleaseMode::kEager) continue;
-    const Rule& rule = *home->rule;
-    if (!Lists(rule, ActionKind::kSetReleaseMode)) continue;
-    Instant& eager_until = MayAct(domain, rule) ? client.eager_until : client.pretended.eager_until;
-    if (eager_until - now_ > rule.pace.ttl / 2) continue;
-    eager_until = now_ + rule.pace.ttl;
-    Send(domain, client, SetReleaseMode{.mode = ReleaseMode::kEager}, domain.detector.ReasonAt(now_), {});
-  }
-}
-
 void Engine::Send(const CgroupState& domain, ClientState& client, const Action& action, const Reason& reason,
                   const Terms& terms) {
   const Rule& rule = RuleOf(client);
@@ -65,6 +50,7 @@ void Engine::Send(const CgroupState& domain, ClientState& client, const Action& 
   note.directive = directive.id;
   note.action = NameOf(directive.action);
   note.bytes = BytesOf(action);
+  if (const auto* set = std::get_if<SetReleaseMode>(&action)) note.text = NameOf(set->mode);
   note.reason = reason;
   decisions_.notes.push_back(std::move(note));
   if (!act) {

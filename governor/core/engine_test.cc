@@ -224,10 +224,11 @@ TEST_F(EngineTest, WhileANeedLastsClientsReleaseEagerly) {
   can.set_release_mode = true;
   Tenant("a", 390 * kMiB, can);
   Fill(2600 * kMiB);
-  EXPECT_THAT(Asked(node_.Tick()), ElementsAre("asked c1 release 200.0 MiB", "asked c1 set_release_mode"));
+  EXPECT_THAT(Asked(node_.Tick()),
+              ElementsAre("asked c1 release 200.0 MiB", "asked c1 set_release_mode: eager"));
   EXPECT_THAT(Asked(TickAfter(seconds(1))), IsEmpty());
   EXPECT_THAT(Asked(TickAfter(seconds(14))),
-              ::testing::Contains("asked c1 set_release_mode"));  // half the TTL
+              ::testing::Contains("asked c1 set_release_mode: eager"));  // half the TTL
 }
 
 TEST_F(EngineTest, OneThatStartedEagerNeedsNoTelling) {
@@ -311,7 +312,7 @@ TEST_F(ObserveTest, WhatWasPretendedHoldsUpNothingOnceThePolicyEnforces) {
   node_.Tick();
   node_.engine().SetPolicy(testing::Enforcing());
   EXPECT_THAT(Asked(TickAfter(milliseconds(10))),
-              ElementsAre("asked c1 release 200.0 MiB", "asked c1 set_release_mode"));
+              ElementsAre("asked c1 release 200.0 MiB", "asked c1 set_release_mode: eager"));
 }
 
 TEST_F(EngineTest, AClientThatARuleOnlyObservesTakesNoShareFromTheOthers) {

@@ -167,9 +167,10 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
   }
   ClientState& client = clients_.at(request.directive.client);
   if (!request.gives) {
-    if (closed.kind == NoteKind::kDeclined &&
-        std::holds_alternative<SetSoftLimit>(request.directive.action)) {
-      client.keeps_own_limit = true;
+    if (closed.kind == NoteKind::kDeclined) {
+      const auto* mode = std::get_if<SetReleaseMode>(&request.directive.action);
+      client.keeps_own_limit |= std::holds_alternative<SetSoftLimit>(request.directive.action);
+      client.has_no_lazy_mode |= mode != nullptr && mode->mode == ReleaseMode::kLazy;
     }
     return closed;
   }

@@ -53,6 +53,7 @@ struct Pretended {
   Bytes expected = 0;
   Instant ask_again_at;
   Instant eager_until;
+  Instant lazy_until;
   SoftLimit soft_limit;
 };
 
@@ -85,10 +86,12 @@ struct ClientState {
   Price price;
   std::optional<DirectiveId> giving;  // the request for memory in flight, at most one
   Instant eager_until;                // the TTL of the last SetReleaseMode(eager)
+  Instant lazy_until;                 // ... (lazy), unless it was made eager since
   Pretended pretended;
   SoftLimit soft_limit;
   std::map<CgroupId, Bytes> shares;  // of the limits above, as a soft limit
   bool keeps_own_limit = false;      // it declined one: its user has set another
+  bool has_no_lazy_mode = false;     // it declined that
   // A Collect that worked: a lowered soft limit follows it, to keep the heap from regrowing.
   std::optional<InFlight> soft_limit_after;
 };

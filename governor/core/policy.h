@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "governor/core/client_event.h"
 #include "governor/core/units.h"
 #include "governor/core/workload.h"
 
@@ -54,6 +55,11 @@ struct Pace {
   double gc_cpu_percent = 10;
 };
 
+// What is set while nothing is needed.
+struct CalmPolicy {
+  ReleaseMode release_mode = ReleaseMode::kUnknown;  // kLazy, or else the program's own
+};
+
 // Soft limits of runtimes (Go: GOMEMLIMIT) that follow the limit of the cgroup.
 struct SoftLimitPolicy {
   // So much of the limit, less what others in it use, is shared out. Absent: none are set but after a
@@ -94,6 +100,7 @@ struct Rule {
                                   ActionKind::kCollect,      ActionKind::kShed};
   Pace pace;
   SoftLimitPolicy soft_limit;
+  CalmPolicy calm;
 };
 
 struct NodePolicy {

@@ -304,6 +304,10 @@ inline constexpr auto kFields<core::SoftLimitPolicy> =
     std::tuple{Field{1, "follow_percent", &core::SoftLimitPolicy::follow_percent}};
 
 template <>
+inline constexpr auto kFields<core::CalmPolicy> =
+    std::tuple{Field{1, "release_mode", &core::CalmPolicy::release_mode}};
+
+template <>
 inline constexpr auto kFields<core::NameMatch> =
     std::tuple{Field{1, "pod_namespace", &core::NameMatch::pod_namespace},
                Field{2, "pod", &core::NameMatch::pod}, Field{3, "container", &core::NameMatch::container},
@@ -322,7 +326,8 @@ inline constexpr auto kFields<core::Rule> =
                Field{9, "actions", &core::Rule::actions},
                Field{10, "pace", &core::Rule::pace},
                Field{11, "soft_limit", &core::Rule::soft_limit},
-               Field{12, "names", &core::Rule::names}};
+               Field{12, "names", &core::Rule::names},
+               Field{13, "calm", &core::Rule::calm}};
 
 template <>
 inline constexpr auto kFields<core::NodePolicy> = std::tuple{Field{1, "reserve", &core::NodePolicy::reserve}};

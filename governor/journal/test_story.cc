@@ -55,6 +55,7 @@ void Story::AddCgroup(core::CgroupId parent, const std::string& path, core::Byte
 void Story::MovePolicy() {
   core::Policy policy = Enforcing();
   policy.rules[0].wake.usage_percent = 81 + static_cast<double>(Below(14)) / 3;
+  policy.rules[0].calm.release_mode = OneIn(2) ? core::ReleaseMode::kLazy : core::ReleaseMode::kUnknown;
   engine_.SetPolicy(policy);
   if (recorder_ != nullptr) recorder_->SetPolicy(policy);
 }

@@ -72,6 +72,7 @@ void ExpectSame(const core::Rule& left, const core::Rule& right) {
   EXPECT_EQ(left.pace.ttl, right.pace.ttl);
   EXPECT_EQ(left.pace.gc_cpu_percent, right.pace.gc_cpu_percent);
   EXPECT_EQ(left.soft_limit.follow_percent, right.soft_limit.follow_percent);
+  EXPECT_EQ(left.calm.release_mode, right.calm.release_mode);
 }
 
 TEST(AnEmptyPolicy, ObservesEverything) {
@@ -125,8 +126,11 @@ rules:
       gcCpuShare: 2.5%
     softLimit:
       follow: 75%
+    calm:
+      releaseMode: lazy
   - name: rest
     softLimit: {follow: never}
+    calm: {releaseMode: own}
 )");
   EXPECT_EQ(policy.node.reserve, 1536 * kMiB);
   ASSERT_THAT(policy.rules, SizeIs(2));
@@ -153,6 +157,8 @@ rules:
   EXPECT_EQ(rule.pace.gc_cpu_percent, 2.5);
   EXPECT_THAT(rule.soft_limit.follow_percent, Optional(75));
   EXPECT_FALSE(policy.rules[1].soft_limit.follow_percent);
+  EXPECT_EQ(rule.calm.release_mode, core::ReleaseMode::kLazy);
+  EXPECT_EQ(policy.rules[1].calm.release_mode, core::ReleaseMode::kUnknown);
   EXPECT_EQ(policy.rules[1].name, "rest");
 }
 

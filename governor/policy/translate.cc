@@ -131,6 +131,10 @@ core::Rule Translate(const v1::Rule& file) {
   if (file.soft_limit().has_follow_percent()) {
     rule.soft_limit.follow_percent = PercentOrNever(file.soft_limit().follow_percent());
   }
+  if (file.calm().has_release_mode()) {
+    const bool lazy = file.calm().release_mode() == v1::Rule::Calm::RELEASE_MODE_LAZY;
+    rule.calm.release_mode = lazy ? core::ReleaseMode::kLazy : core::ReleaseMode::kUnknown;
+  }
   return rule;
 }
 

@@ -168,7 +168,9 @@ void Machine::Begin(int index) {
             [&](Process& to) { to.SetSoftLimit(static_cast<double>(BytesOf(job.directive.action)), until); });
       return EndJob(index, OutcomeStatus::kDone, 0, "");
     case ActionKind::kSetReleaseMode:
-      Alter(job.service, [&](Process& to) { to.SetEager(until); });
+      if (std::get<core::SetReleaseMode>(job.directive.action).mode == core::ReleaseMode::kEager) {
+        Alter(job.service, [&](Process& to) { to.SetEager(until); });
+      }
       return EndJob(index, OutcomeStatus::kDone, 0, "");
     case ActionKind::kCollect: {
       ++tally_.collections;

@@ -7,8 +7,10 @@ Each round has three new services, each in a cgroup of its own, that do the same
 
 free       MALLOC_CONF=dirty_decay_ms:100,muzzy_decay_ms:-1, what memgov sets as the lazy mode: freed pages go with MADV_FREE
 dontneed   dirty_decay_ms:0,muzzy_decay_ms:0, the eager mode: they go with MADV_DONTNEED, at once
-memgov     a session with a memgovd that enforces its default rule; the service set the lazy mode itself, at run time, or
-           (--calm default) leaves jemalloc's defaults, which know no MADV_FREE: dirty pages go with MADV_DONTNEED in 10 s
+memgov     a session with a memgovd, which sets the eager mode while there is a need, and while there is none what --calm
+           says: by default the lazy mode, as its policy has it (`calm: {releaseMode: lazy}`); with --calm program the same,
+           but set by the service itself, at run time; with --calm default nothing, and jemalloc's defaults know no
+           MADV_FREE: dirty pages go with MADV_DONTNEED in 10 s
 
 speed      bytes allocated, written and freed, by second of CPU time (of the whole process, the agent's thread too), so
            that a busy machine has little say in it
@@ -51,13 +53,14 @@ rules:
     mode: enforce
     pace: {ttl: 3s}
 """
+LAZY_WHILE_CALM = "    calm: {releaseMode: lazy}\n"
 ARMS = ["free", "dontneed", "memgov"]
 FIXED = {"free": "dirty_decay_ms:100,muzzy_decay_ms:-1", "dontneed": "dirty_decay_ms:0,muzzy_decay_ms:0"}
 LIMIT = 1024 * MIB
 WIRE = LIMIT * 85 // 100
 HELD = WIRE + 16 * MIB  # what usage without lazily freed pages stands at while pressed, when the service has freed all
 CYCLE_MIB = 64
-WARM = {"lazy": 2.0, "default": 10.0}  # seconds; jemalloc's own dirty_decay_ms is 10 s
+WARM = {"policy": 2.0, "program": 2.0, "default": 10.0}  # seconds; jemalloc's own dirty_decay_ms is 10 s
 LIVE_MIB = 128
 CALM_SLICE = 5  # cycles
 WAIT = 60.0
@@ -127,18 +130,24 @@ class Arm:
         self.governor = None
         if name == "memgov":
             policy = self.directory / "policy.yaml"
-            policy.write_text(POLICY)
+            policy.write_text(POLICY + (LAZY_WHILE_CALM if calm == "policy" else ""))
             self.governor = Governor(BUILD / "governor/memgovd", policy, self.directory, [self.parent.name])
         env = {"MEMGOV_SOCKET": str(socket_in(self.directory))}
         if name in FIXED:
             env["MALLOC_CONF"] = FIXED[name]
         argv = [str(BUILD / "tests/bench/bench_modes_service"), str(LIVE_MIB)] + (["--memgov"] if self.governor else [])
-        argv += ["--lazy"] if self.governor and calm == "lazy" else []
+        argv += ["--lazy"] if self.governor and calm == "program" else []
+        self.calm_dirty_ms = 10000 if calm == "default" else 100
         self.service = Service("service", argv, directory=self.directory, env=env, commands=True,
                                cgroup=self.parent.child("service"))
         self.service.wait_for(lambda line: line.get("ready"), WAIT, "ready")
         if self.governor:
             self.governor.wait_for("attached", WAIT)
+            self.await_calm_mode()
+
+    def await_calm_mode(self) -> None:
+        wait_until(lambda: ask(self.service, "decay", "dirty_ms")["dirty_ms"] == self.calm_dirty_ms, WAIT, "the mode of calm days",
+                   every=0.1)
 
     def work(self, cycles: int, pause_ms: int) -> dict:
         return ask(self.service, f"cycles {cycles} {CYCLE_MIB} {pause_ms}", "cycles")
@@ -162,10 +171,9 @@ class Arm:
         finally:
             neighbour.end()
         if self.governor:
-            sets = [line["at_ns"] for line in self.service.lines if line.get("mode") == "set"]
+            sets = [line["at_ns"] for line in self.service.lines if line.get("mode") == "set" and line["eager"]]
             result["switch_ms"] = max(0.0, min(at for at in sets if at > began_ns) - neighbour.crossed_ns) / 1e6
-            # The mode of calm days comes back when the time to live has ended.
-            wait_until(lambda: ask(self.service, "decay", "dirty_ms")["dirty_ms"] != 0, WAIT, "the lazy mode", every=0.1)
+            self.await_calm_mode()  # when the eager mode's time to live has ended
         return result
 
     def close(self) -> None:
@@ -260,7 +268,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=9, metavar="N", help="rounds, each of new services (default 9)")
     parser.add_argument("--cycles", type=int, default=30, metavar="N", help="cycles in a pressed phase, calm ones have four times as many (default 30)")
     parser.add_argument("--pause", type=int, default=20, metavar="MS", help="small work between cycles (default 20)")
-    parser.add_argument("--calm", choices=["lazy", "default"], default="lazy", help="what memgov's service is while calm")
+    parser.add_argument("--calm", choices=list(WARM), default="policy", help="who makes memgov's service lazy while calm, if anybody (default policy)")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     if options.repeat < 1 or options.cycles < 1 or options.pause < 0:

@@ -9,7 +9,7 @@
 //   decay                  jemalloc's decay times (dirty, muzzy) of this thread's arena
 // --lazy: it sets memgov's lazy mode itself, at run time, as a program may that memgov is to switch all the
 // same (what MALLOC_CONF says is the user's, and not switched). With --memgov each change of the release mode
-// is told, with the time of its outcome (CLOCK_MONOTONIC).
+// is told, with the time of its outcome (CLOCK_MONOTONIC) and whether it is eager now.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -159,7 +159,8 @@ void OnEvent(void*, const memgov_event* event) {
     std::printf("{\"mode\":\"reverted\",\"at_ns\":%" PRIu64 "}\n", event->at_ns);
   } else if (event->kind == MEMGOV_EVENT_OUTCOME && event->action == MEMGOV_ACTION_SET_RELEASE_MODE &&
              event->outcome == MEMGOV_OUTCOME_DONE) {
-    std::printf("{\"mode\":\"set\",\"at_ns\":%" PRIu64 "}\n", event->at_ns);
+    std::printf("{\"mode\":\"set\",\"eager\":%s,\"at_ns\":%" PRIu64 "}\n",
+                Decay("arena.0.dirty_decay_ms") == 0 ? "true" : "false", event->at_ns);
   }
 }
 

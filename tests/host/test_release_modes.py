@@ -1,0 +1,68 @@
+"""The release mode of a real jemalloc: lazy while all is calm, where the policy says so, and eager while there is a need."""
+
+import pathlib
+
+from harness.processes import Service, wait_until
+
+from .conftest import DEADLINE, MIB, scaled
+from .policies import ENFORCE
+
+POLICY = ENFORCE + "    calm: {releaseMode: lazy}\n    pace: {ttl: 2s}\n"
+LAZY = {"dirty_ms": 100, "muzzy_ms": -1}
+EAGER = {"dirty_ms": 0, "muzzy_ms": 0}
+
+
+def ask(service: Service, command: str, key: str) -> dict:
+    """Its answer, which has `key`."""
+    before = sum(key in line for line in list(service.lines))
+    service.say(command)
+    wait_until(lambda: sum(key in line for line in list(service.lines)) > before, DEADLINE, f"an answer to {command}")
+    return [line for line in list(service.lines) if key in line][-1]
+
+
+def decay(service: Service) -> dict:
+    answer = ask(service, "decay", "dirty_ms")
+    return {key: answer[key] for key in LAZY}
+
+
+def lazily_freed(service: Service) -> int:
+    rollup = pathlib.Path(f"/proc/{service.pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("LazyFree:"))
+
+
+def free_lazily(service: Service, size: int) -> int:
+    """Allocates and frees; bytes that the kernel may take since."""
+    ask(service, f"cycles 1 {size // MIB} 300", "cycles")  # and works on for longer than dirty pages stay
+    return lazily_freed(service)
+
+
+def test_lazy_while_calm_eager_while_there_is_a_need(stage):
+    size = scaled(100)
+    governor = stage.govern(POLICY)
+    service = stage.start("modes", "tests/bench/bench_modes_service", str(scaled(40) // MIB), "--memgov", commands=True)
+    service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
+    wait_until(lambda: decay(service) == LAZY, DEADLINE, "the lazy mode")
+    asked = governor.of("asked")[0]
+    assert governor.of("would_ask") == []
+    assert asked["action"] == "set_release_mode" and "set_release_mode lazy" in asked["text"], asked
+    wait_until(lambda: free_lazily(service, size) > size // 2, DEADLINE, "lazily freed memory")
+
+    crosser = stage.start_crosser(scaled(150))
+    crosser.say("cross 0")
+    wait_until(lambda: any("set_release_mode eager" in event["text"] for event in governor.of("asked")), DEADLINE, "a switch")
+    wait_until(lambda: decay(service) == EAGER, DEADLINE, "the eager mode")
+    wait_until(lambda: lazily_freed(service) < size // 20, DEADLINE, "what was freed lazily is collected by the switch")
+
+    crosser.stop()
+    wait_until(lambda: decay(service) == LAZY, DEADLINE, "the lazy mode once more")
+    assert stage.parent.oom_kills() == 0
+
+
+def test_it_is_the_programs_own_mode_if_the_policy_does_not_say_so(stage):
+    governor = stage.govern(ENFORCE)
+    service = stage.start("modes", "tests/bench/bench_modes_service", str(scaled(40) // MIB), "--memgov", commands=True)
+    governor.wait_for("attached", DEADLINE)
+    stage.start_crosser(scaled(150)).say("cross 0")
+    governor.wait_for("asked", DEADLINE)
+    assert all("eager" in event["text"] for event in governor.of("asked") if event["action"] == "set_release_mode")
+    assert service.alive
