@@ -265,7 +265,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench modes", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=9, metavar="N", help="rounds, each of new services (default 9)")
+    parser.add_argument("--repeat", type=int, default=7, metavar="N", help="rounds, each of new services (default 7)")
     parser.add_argument("--cycles", type=int, default=30, metavar="N", help="cycles in a pressed phase, calm ones have four times as many (default 30)")
     parser.add_argument("--pause", type=int, default=20, metavar="MS", help="small work between cycles (default 20)")
     parser.add_argument("--calm", choices=list(WARM), default="policy", help="who makes memgov's service lazy while calm, if anybody (default policy)")
