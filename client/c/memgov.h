@@ -6,7 +6,8 @@
  *
  * One background thread keeps a session with the governor (memgovd) over a Unix socket, tells it how much
  * memory the allocator holds without need, and carries out its directives through the allocator that the
- * process uses: glibc's malloc, jemalloc, gperftools' tcmalloc or mimalloc (client/README.md has the table).
+ * process uses: glibc's malloc, jemalloc, gperftools' or google's tcmalloc, or mimalloc (client/README.md has
+ * the table).
  * Without a governor it does nothing, quietly; or, if that is switched on, watches its own cgroup (rule 13).
  *
  * Rules of this interface:
@@ -209,9 +210,10 @@ MEMGOV_EXPORT int memgov_off_pressure(memgov_handle handle);
 /* For threads that own heaps: some of what a thread has freed only this thread can give back. Call it where
  * the thread is between two pieces of work. While nothing is wanted it costs one relaxed load and a
  * comparison; when memory was asked for since this thread's last call, it releases the thread's heap, once.
- * jemalloc: empties the thread's cache and purges the thread's arena. mimalloc: mi_collect(). gperftools:
- * nothing. glibc: nothing, since what malloc_trim() leaves to a thread is 7 blocks of each size up to 1 KiB.
- * May be called before memgov_start(), and in programs that never call it; not async-signal-safe. */
+ * jemalloc: empties the thread's cache and purges the thread's arena. mimalloc: mi_collect(). gperftools
+ * and google/tcmalloc: nothing. glibc: nothing, since what malloc_trim() leaves to a thread is 7 blocks of
+ * each size up to 1 KiB. May be called before memgov_start(), and in programs that never call it; not
+ * async-signal-safe. */
 MEMGOV_EXPORT void memgov_thread_checkpoint(void);
 
 /* The state at this moment. Async-signal-safe. */

@@ -55,7 +55,7 @@ typedef struct mg_allocator {
   void (*release_thread)(void);
 } mg_allocator;
 
-enum { MG_ALLOCATORS_MAX = 4 };
+enum { MG_ALLOCATORS_MAX = 5 };
 
 /* The allocators of this process. `unknown` names what owns malloc when none of them does, else it is empty.
  */
@@ -81,6 +81,27 @@ typedef struct mg_gperftools {
   const char* (*version)(int* major, int* minor, const char** patch); /* NULL: not found */
 } mg_gperftools;
 
+/* absl::Duration as it is passed on 64-bit little-endian machines: in two registers, whether it is 12 bytes
+ * of two words and one, or 16 with padding. It is read from memory into one that was 0. */
+typedef struct mg_tcmalloc_duration {
+  int64_t seconds;
+  uint64_t quarter_ns; /* the fraction; 4 to the nanosecond */
+} mg_tcmalloc_duration;
+
+/* What google/tcmalloc's MallocExtension is made of, MallocExtension_Internal_*, and its parameters',
+ * TCMalloc_Internal_*. */
+typedef struct mg_tcmalloc {
+  bool (*get_property)(const char* name, size_t name_size, size_t* value);
+  size_t (*release_to_system)(size_t bytes);
+  bool (*subreleases)(void); /* NULL: not found, as those below */
+  void (*get_skip_short)(mg_tcmalloc_duration* interval);
+  void (*get_skip_long)(mg_tcmalloc_duration* interval);
+  void (*set_skip_short)(mg_tcmalloc_duration interval);
+  void (*set_skip_long)(mg_tcmalloc_duration interval);
+  int (*get_madvise)(void);
+  void (*set_madvise)(int preference);
+} mg_tcmalloc;
+
 /* mimalloc's: mi_version, mi_collect and so on. */
 typedef struct mg_mimalloc {
   int (*version)(void);
@@ -94,6 +115,7 @@ typedef struct mg_mimalloc {
 mg_allocator* mg_glibc_allocator(void);
 mg_allocator* mg_jemalloc_allocator(mg_mallctl mallctl);
 mg_allocator* mg_gperftools_allocator(const mg_gperftools* functions);
+mg_allocator* mg_tcmalloc_allocator(const mg_tcmalloc* functions);
 mg_allocator* mg_mimalloc_allocator(const mg_mimalloc* functions);
 
 #ifdef __cplusplus

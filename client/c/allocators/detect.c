@@ -27,12 +27,21 @@ static mg_mallctl find_mallctl(void) {
   return NULL;
 }
 
-/* gperftools and mimalloc have no other names. */
+/* The others have no other names. */
 #define WEAK __attribute__((weak))
 /* NOLINTBEGIN(readability-identifier-naming): theirs */
 extern int MallocExtension_GetNumericProperty(const char*, size_t*) WEAK;
 extern int MallocExtension_SetNumericProperty(const char*, size_t) WEAK;
 extern void MallocExtension_ReleaseToSystem(size_t) WEAK;
+extern bool MallocExtension_Internal_GetNumericProperty(const char*, size_t, size_t*) WEAK;
+extern size_t MallocExtension_Internal_ReleaseMemoryToSystem(size_t) WEAK;
+extern bool TCMalloc_Internal_GetHPAASubrelease(void) WEAK;
+extern int TCMalloc_Internal_GetMadvise(void) WEAK;
+extern void TCMalloc_Internal_SetMadvise(int) WEAK;
+extern void MallocExtension_Internal_GetSkipSubreleaseShortInterval(mg_tcmalloc_duration*) WEAK;
+extern void MallocExtension_Internal_GetSkipSubreleaseLongInterval(mg_tcmalloc_duration*) WEAK;
+extern void MallocExtension_Internal_SetSkipSubreleaseShortInterval(mg_tcmalloc_duration) WEAK;
+extern void MallocExtension_Internal_SetSkipSubreleaseLongInterval(mg_tcmalloc_duration) WEAK;
 /* NOLINTEND(readability-identifier-naming) */
 extern const char* tc_version(int*, int*, const char**) WEAK;
 extern int mi_version(void) WEAK;
@@ -54,6 +63,22 @@ static mg_gperftools find_gperftools(void) {
   FIND(found.set_property, MallocExtension_SetNumericProperty);
   FIND(found.release_to_system, MallocExtension_ReleaseToSystem);
   FIND(found.version, tc_version);
+  return found;
+}
+
+static mg_tcmalloc find_tcmalloc(void) {
+  mg_tcmalloc found = {.get_property = NULL};
+  FIND(found.get_property, MallocExtension_Internal_GetNumericProperty);
+  FIND(found.release_to_system, MallocExtension_Internal_ReleaseMemoryToSystem);
+  FIND(found.subreleases, TCMalloc_Internal_GetHPAASubrelease);
+  FIND(found.get_madvise, TCMalloc_Internal_GetMadvise);
+  FIND(found.set_madvise, TCMalloc_Internal_SetMadvise);
+#if __SIZEOF_POINTER__ == 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  FIND(found.get_skip_short, MallocExtension_Internal_GetSkipSubreleaseShortInterval);
+  FIND(found.get_skip_long, MallocExtension_Internal_GetSkipSubreleaseLongInterval);
+  FIND(found.set_skip_short, MallocExtension_Internal_SetSkipSubreleaseShortInterval);
+  FIND(found.set_skip_long, MallocExtension_Internal_SetSkipSubreleaseLongInterval);
+#endif
   return found;
 }
 
@@ -117,6 +142,10 @@ mg_allocators mg_detect_allocators(void) {
   if (gperftools.get_property != NULL && gperftools.set_property != NULL &&
       gperftools.release_to_system != NULL) {
     known |= add(&found, mg_gperftools_allocator(&gperftools), &gperftools.get_property, owner);
+  }
+  const mg_tcmalloc tcmalloc = find_tcmalloc();
+  if (tcmalloc.get_property != NULL && tcmalloc.release_to_system != NULL) {
+    known |= add(&found, mg_tcmalloc_allocator(&tcmalloc), &tcmalloc.get_property, owner);
   }
   const mg_mimalloc mimalloc = find_mimalloc();
   if (mimalloc.version != NULL && mimalloc.collect != NULL && mimalloc.thread_init != NULL &&

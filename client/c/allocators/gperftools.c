@@ -2,9 +2,7 @@
  *
  * Its page heap keeps free spans resident and gives them back with MADV_DONTNEED, holding the one lock of the
  * page heap while the kernel works: ReleaseFreeMemory() takes that lock once for everything (measured: 97 ms
- * for 640 MiB). So Release goes in slices, and between two of them it sleeps for a moment, because whoever
- * waits for the lock would not get it from a thread that takes it again at once. A slice that nears the stall
- * bound makes the next ones smaller.
+ * for 640 MiB). So Release goes in slices (page_heap.h).
  *
  * What cannot be cut is a span: each slice takes whole ones. Those above 1 MiB come in the order of their
  * length, so after one that took longer than the bound others would as well, and Release ends there.
@@ -15,15 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "client/c/allocators/allocator.h"
-
-#define MIB(n) ((uint64_t)(n) << 20)
-
-static const uint64_t kFirstSlice = MIB(8);
-static const uint64_t kSmallestSlice = MIB(1);
-static const uint64_t kLongestPauseNs = MG_NS_PER_MS;
+#include "client/c/allocators/page_heap.h"
 
 static const char kLive[] = "generic.current_allocated_bytes";
 static const char kHeap[] = "generic.heap_size";
@@ -55,50 +47,20 @@ static mg_estimate gperftools_estimate(const mg_process* process) {
   return estimate;
 }
 
-static void pause_after(uint64_t took_ns) {
-  const uint64_t pause_ns = took_ns / 4 < kLongestPauseNs ? took_ns / 4 : kLongestPauseNs;
-  const struct timespec pause = {.tv_nsec = (long)pause_ns};
-  nanosleep(&pause, NULL);
-}
-
-/* One slice. Returns what it gave back, and sets how long others may have waited. */
-static uint64_t release_slice(uint64_t bytes, uint64_t* took_ns) {
-  const uint64_t before = property(kDecommitted);
-  const uint64_t begin_ns = mg_now_ns();
-  g_gperftools.functions.release_to_system(bytes);
-  *took_ns = mg_now_ns() - begin_ns;
-  return property(kDecommitted) - before;
-}
+static uint64_t free_bytes(void) { return property(kFree); }
+static uint64_t decommitted_bytes(void) { return property(kDecommitted); }
 
 static const char* gperftools_release(mg_release* release) {
-  const uint64_t enough = release->bytes == 0 ? UINT64_MAX : release->bytes;
-  const uint64_t bound_ns = release->longest_stall_ns;
-  uint64_t slice = kFirstSlice;
-  uint64_t returned = 0;
   /* A call returns nothing as long as earlier ones, which took whole spans, returned more than was asked of
    * them. That can be at most the whole heap. */
-  uint64_t idle_calls = property(kHeap) / kSmallestSlice + 1;
-  while (returned < enough && property(kFree) > 0) {
-    const uint64_t left = enough - returned > kSmallestSlice ? enough - returned : kSmallestSlice;
-    const uint64_t wanted = slice < left ? slice : left;
-    uint64_t took_ns = 0;
-    const uint64_t got = release_slice(wanted, &took_ns);
-    returned += got;
-    if (got == 0) {
-      if (--idle_calls == 0) break;
-      continue;
-    }
-    if (bound_ns != 0 && took_ns > bound_ns && (got > 2 * slice || slice == kSmallestSlice)) {
-      snprintf(
-          release->stopped, sizeof(release->stopped),
-          "gperftools: stopped after %llu MiB: returning %llu MiB at once took %llu us, more than the bound",
-          (unsigned long long)(returned >> 20), (unsigned long long)(got >> 20),
-          (unsigned long long)(took_ns / MG_NS_PER_US));
-      break;
-    }
-    if (bound_ns != 0 && took_ns > bound_ns / 4 && slice > kSmallestSlice) slice /= 2;
-    pause_after(took_ns);
-  }
+  const mg_page_heap heap = {.name = "gperftools",
+                             .release_to_system = g_gperftools.functions.release_to_system,
+                             .free_bytes = free_bytes,
+                             .returned_bytes = decommitted_bytes,
+                             .slice = (uint64_t)8 << 20,
+                             .pause_divisor = 4,
+                             .idle_calls = property(kHeap) / MG_PAGE_HEAP_SMALLEST_SLICE + 1};
+  mg_page_heap_release(&heap, release);
   return NULL;
 }
 
