@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What a Release returns, costs and stalls under glibc's malloc, jemalloc, gperftools and mimalloc.
+"""What a Release returns, costs and stalls under glibc's malloc, jemalloc, gperftools, google/tcmalloc and mimalloc.
 
 A program fills its heap with 1 GiB of blocks of 16 B to 4 MiB (each octave has the same share of the bytes) and frees
 90 % of them: any ("random"), or the oldest ("contiguous", in the keys of --json too; those without it are of the random
@@ -12,6 +12,8 @@ of pages   the same, of all pages without a block in use: what no allocator coul
 estimate   the client's report before, over what was returned
 stall      the longest malloc or free of two threads (the owner of the heap, and another) in that time, less what they
            waited for a processor. The worst of all rounds; the other figures are medians.
+
+google/tcmalloc is built by cargo, from a crate that carries its source; without cargo or the crate it is left out.
 """
 
 from __future__ import annotations
@@ -23,19 +25,33 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from harness.figures import MIB  # noqa: E402
+from harness.rust import RustProgram, Unavailable  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("MEMGOV_BUILD", REPOSITORY / "build/release"))
 LIBRARIES = {"glibc": "none", "jemalloc": "libjemalloc.so.2", "gperftools": "libtcmalloc_minimal.so.4",
              "mimalloc": "libmimalloc.so.2"}
+RUST_SERVICE = REPOSITORY / "tests/host/programs/rust_service"
 ORDERS = {"random": "", "contiguous": "contiguous_"}
 NOTHING = MIB  # the process itself moves by as much
 STALL_TARGET_MS = 30
 RETURNED_TARGET_PERCENT = 95
+
+
+def build_tcmalloc(directory: pathlib.Path) -> str:
+    """google/tcmalloc as a library to preload. Raises Unavailable."""
+    crate = RustProgram(RUST_SERVICE, "tcmalloc", build=BUILD, native="libtcmalloc-sys").native_output()
+    library = directory / "libtcmalloc_google.so"
+    names = REPOSITORY / "tests/bench/tcmalloc_malloc.c"
+    subprocess.run(["gcc", "-O2", "-fPIC", "-fno-builtin", "-c", "-o", str(directory / "malloc.o"), str(names)], check=True)
+    subprocess.run(["g++", "-shared", "-o", str(library), str(directory / "malloc.o"), "-Wl,--whole-archive",
+                    str(crate / "libtcmalloc.a"), "-Wl,--no-whole-archive"], check=True)
+    return str(library)
 
 
 def ask(library: str, mib: int, order: str, seed: int, longest_stall_ms: int) -> dict:
@@ -70,9 +86,9 @@ def summary(runs: list[dict[str, float | None]]) -> dict[str, float | None]:
     return result
 
 
-def measure(options: argparse.Namespace) -> dict[str, dict]:
+def measure(options: argparse.Namespace, libraries: dict[str, str]) -> dict[str, dict]:
     result: dict[str, dict] = {}
-    for name, library in LIBRARIES.items():
+    for name, library in libraries.items():
         result[name] = {}
         for order, prefix in ORDERS.items():
             print(f"{name}, {order}", file=sys.stderr)
@@ -98,7 +114,9 @@ def print_table(result: dict[str, dict]) -> None:
                   f"{percent(at('returned_percent')):>9} {percent(at('of_pages_percent')):>9} "
                   f"{percent(at('estimate_error_percent'), '+.1f'):>9} "
                   f"{at('wall_ms'):6.1f} ms {at('cpu_ms'):6.1f} ms {at('worst_stall_ms'):6.1f} ms")
-    for name in ("jemalloc", "gperftools"):
+    for name in ("jemalloc", "gperftools", "google_tcmalloc"):
+        if name not in result:
+            continue
         worst = max(result[name][prefix + "worst_stall_ms"] for prefix in ORDERS.values())
         least = min(result[name][prefix + "returned_percent"] or 0 for prefix in ORDERS.values())
         of_pages = min(result[name][prefix + "of_pages_percent"] for prefix in ORDERS.values())
@@ -117,7 +135,13 @@ def main() -> int:
     options = parser.parse_args()
     if options.mib < 16 or options.repeat < 1 or options.longest_stall < 0:
         parser.error("--mib is at least 16, --repeat at least 1, --longest-stall not negative")
-    result = measure(options)
+    with tempfile.TemporaryDirectory(prefix="memgov-bench-") as directory:
+        libraries = dict(LIBRARIES)
+        try:
+            libraries["google_tcmalloc"] = build_tcmalloc(pathlib.Path(directory))
+        except Unavailable as why:
+            print(f"google/tcmalloc left out: {why}", file=sys.stderr)
+        result = measure(options, libraries)
     if options.json:
         print(json.dumps(result))
     else:

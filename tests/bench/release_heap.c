@@ -149,14 +149,18 @@ static void note(uint64_t begin_ns, uint64_t begin_queued_ns, int schedstat) {
 static void release_all(void) {
   int (*mallctl)(const char*, void*, size_t*, void*, size_t) = NULL;
   void (*release_free_memory)(void) = NULL;
+  size_t (*release_memory)(size_t) = NULL;
   void (*collect)(bool) = NULL;
   *(void**)&mallctl = dlsym(RTLD_DEFAULT, "mallctl");
   *(void**)&release_free_memory = dlsym(RTLD_DEFAULT, "MallocExtension_ReleaseFreeMemory");
+  *(void**)&release_memory = dlsym(RTLD_DEFAULT, "MallocExtension_Internal_ReleaseMemoryToSystem");
   *(void**)&collect = dlsym(RTLD_DEFAULT, "mi_collect");
   if (mallctl != NULL) {
     mallctl("arena.4096.purge", NULL, NULL, NULL, 0);
   } else if (release_free_memory != NULL) {
     release_free_memory();
+  } else if (release_memory != NULL) {
+    release_memory(SIZE_MAX / 2);
   } else if (collect != NULL) {
     collect(true);
   } else {

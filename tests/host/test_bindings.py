@@ -1,13 +1,11 @@
 """The C interface from other languages, against the real daemon: what a binding needs is in memgov.h alone."""
 
-import os
 import pathlib
-import shutil
-import subprocess
 
 import pytest
 
 from harness.processes import Service, wait_until
+from harness.rust import RustProgram, Unavailable
 
 from .conftest import BUILD, DEADLINE, MIB, scaled
 from .policies import ENFORCE
@@ -17,22 +15,11 @@ PROGRAMS = pathlib.Path(__file__).with_name("programs")
 POLICY = ENFORCE + "    actions: [release, shed]\n"
 
 
-@pytest.fixture(scope="module")
-def rust_service() -> str:
-    """The Rust program with tikv-jemallocator; cargo decides what is stale."""
-    if shutil.which("cargo") is None or shutil.which("rustc") is None:
-        pytest.skip("no cargo and rustc here (1.77 or newer, from rustup.rs or your distribution)")
-    # Kept with other caches: jemalloc takes minutes to build, once.
-    target = pathlib.Path(os.environ["MEMGOV_CACHE"]) / "rust" if "MEMGOV_CACHE" in os.environ else BUILD / "tests/host/rust"
-    source = PROGRAMS / "rust_service"
-    built = subprocess.run(["cargo", "build", "--release", "--locked", "--manifest-path", str(source / "Cargo.toml"),
-                            "--target-dir", str(target)], env=os.environ | {"MEMGOV_BUILD": str(BUILD)},
-                           capture_output=True, text=True)
-    if built.returncode != 0 and ("failed to download" in built.stderr or "failed to get" in built.stderr
-                                  or "lock file version" in built.stderr or "requires rustc" in built.stderr):
-        pytest.skip(f"the crates cannot be had here: {built.stderr[-300:]}")
-    assert built.returncode == 0, built.stderr[-2000:]
-    return str(target / "release/rust_service")
+def rust_service(feature: str, native: str) -> str:
+    try:
+        return str(RustProgram(PROGRAMS / "rust_service", feature, build=BUILD, native=native).build())
+    except Unavailable as why:
+        pytest.skip(str(why))
 
 
 def serves_and_gives(stage, command: list[str], runtime: str) -> None:
@@ -60,8 +47,15 @@ def serves_and_gives(stage, command: list[str], runtime: str) -> None:
     assert stage.parent.oom_kills() == 0
 
 
-def test_a_rust_program_on_jemalloc(stage, rust_service):
-    serves_and_gives(stage, [rust_service, str(scaled(200) // MIB), str(scaled(60) // MIB)], "jemalloc")
+def test_a_rust_program_on_jemalloc(stage):
+    program = rust_service("jemalloc", "tikv-jemalloc-sys")
+    serves_and_gives(stage, [program, str(scaled(200) // MIB), str(scaled(60) // MIB)], "jemalloc")
+
+
+def test_a_rust_program_on_google_tcmalloc(stage):
+    """Also what a load needed a moment ago, which tcmalloc by itself would keep for minutes."""
+    program = rust_service("tcmalloc", "libtcmalloc-sys")
+    serves_and_gives(stage, [program, str(scaled(200) // MIB), str(scaled(60) // MIB)], "google/tcmalloc + glibc")
 
 
 def test_a_python_program_by_ctypes(stage):

@@ -1,5 +1,6 @@
-//! A Rust service on jemalloc that drives libmemgov's C interface by itself, with an observer and a pressure hook.
-//! Grows to so many MiB, frees nine tenths, and works on the rest until its standard input ends. One JSON object a line.
+//! A Rust service on jemalloc, or on google/tcmalloc, that drives libmemgov's C interface by itself, with an observer
+//! and a pressure hook. Grows to so many MiB, frees nine tenths of each, and works on the rest until its standard input
+//! ends. One JSON object a line.
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::io::Read;
@@ -7,8 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::{env, mem, process, ptr, thread, time::Duration};
 
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[cfg(feature = "tcmalloc")]
+#[global_allocator]
+static GLOBAL: tcmalloc_better::TCMalloc = tcmalloc_better::TCMalloc;
 
 /// As in memgov.h.
 #[repr(C)]
@@ -114,7 +120,7 @@ fn main() {
 
     let blocks: Vec<Vec<u8>> = (0..mib * 256).map(|number| vec![(number % 251) as u8; 4000]).collect();
     let kept: Vec<Vec<u8>> =
-        blocks.into_iter().enumerate().filter(|(number, _)| number % 2560 < 256).map(|(_, block)| block).collect();
+        blocks.into_iter().enumerate().filter(|(number, _)| number % 256 < 26).map(|(_, block)| block).collect();
     CACHE.lock().unwrap().extend((0..cache_mib).map(|_| vec![7u8; 1 << 20]));
     let version = unsafe { CStr::from_ptr(memgov_version()) }.to_str().unwrap();
     println!("{{\"ready\":true,\"version\":\"{version}\"}}");
