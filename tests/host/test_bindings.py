@@ -1,6 +1,8 @@
 """The C interface from other languages, against the real daemon: what a binding needs is in memgov.h alone."""
 
 import pathlib
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -22,6 +24,20 @@ def rust_service(feature: str, native: str) -> str:
         pytest.skip(str(why))
 
 
+def cross_until(crosser: Service, given: Callable[[], bool], what: str) -> None:
+    """Over the wire, and again if the crossing has ended before: on a busy machine a request may stop early, where one
+    slice took longer than the policy's stall bound."""
+    def ended() -> int:
+        return sum("crossed_ns" in line for line in list(crosser.lines))
+
+    deadline = time.monotonic() + DEADLINE
+    while not given():
+        assert time.monotonic() < deadline, f"{what}: not within {DEADLINE} s"
+        before = ended()
+        crosser.say("cross 0")
+        wait_until(lambda: ended() > before or given(), DEADLINE, "the end of the crossing")
+
+
 def serves_and_gives(stage, command: list[str], runtime: str) -> None:
     """It attaches, is asked for what it holds free and then for its cache, gives, and ends as it should."""
     governor = stage.govern(POLICY)
@@ -33,14 +49,12 @@ def serves_and_gives(stage, command: list[str], runtime: str) -> None:
     assert runtime in governor.wait_for("attached", DEADLINE)["text"]
     held = leaf.usage()
     crosser = stage.start_crosser(scaled(150))
-    crosser.say("cross 0")
-    wait_until(lambda: sum(event["bytes"] for event in governor.of("returned")) >= scaled(100), DEADLINE, "what it gives")
+    cross_until(crosser, lambda: sum(event["bytes"] for event in governor.of("returned")) >= scaled(100), "what it gives")
     assert leaf.usage() < held - scaled(100)
     assert service.wait_for(lambda line: line.get("outcome"), DEADLINE, "its own word of an outcome")["outcome"] == 1
     wait_until(lambda: crosser.latest("crossed_ns"), DEADLINE, "the end of the crossing")
     # Nothing is free any more: the next crossing costs the cache.
-    crosser.say("cross 0")
-    service.wait_for(lambda line: line.get("gave", 0) >= MIB, DEADLINE, "what its hook gives")
+    cross_until(crosser, lambda: any(line.get("gave", 0) >= MIB for line in list(service.lines)), "what its hook gives")
     service.process.stdin.close()
     assert service.process.wait(DEADLINE) == 0, service.last_words()
     assert service.stop() == 0 and service.lines[-1] == service.lines[-1] | {"final": True}, service.last_words()
