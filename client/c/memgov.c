@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "client/c/agent.h"
+#include "client/c/allocators/allocator.h"
 
 /* Guards what follows. Not held while a callback runs or while the agent is joined. */
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -27,9 +28,11 @@ static int g_prepare_error; /* constant after g_once */
 static void before_fork(void) {
   pthread_mutex_lock(&g_lock);
   pthread_mutex_lock(&g_agent.descriptors);
+  mg_tcmalloc_before_fork();
 }
 
 static void after_fork_in_parent(void) {
+  mg_tcmalloc_after_fork_in_parent();
   pthread_mutex_unlock(&g_agent.descriptors);
   pthread_mutex_unlock(&g_lock);
 }
@@ -37,6 +40,7 @@ static void after_fork_in_parent(void) {
 /* The child has no agent thread; starting one here would not be safe. It attaches when it calls
  * memgov_start(). */
 static void after_fork_in_child(void) {
+  mg_tcmalloc_after_fork_in_child();
   g_starts = 0;
   g_running = false;
   mg_agent_forget(&g_agent);

@@ -17,14 +17,15 @@
 namespace memgov::core {
 
 enum class Level { kCalm, kWake, kCritical };
-enum class Signal { kUsage, kTimeToLimit, kStall, kSoftLimit };
+enum class Signal { kUsage, kTimeToLimit, kStall, kSoftLimit, kCalm };
 
 // Which rule compared what with what, and for how long it had held. The same in log, wire and journal.
 struct Reason {
   std::string rule;
   Signal signal = Signal::kUsage;
   // kUsage: percent of the limit; kTimeToLimit: seconds; kStall: percent of time; kSoftLimit: no crossing,
-  // usage and the share that soft limits may take, percent of the limit.
+  // usage and the share that soft limits may take, percent of the limit; kCalm: none either, usage and what
+  // it is calm below.
   double observed = 0;
   double threshold = 0;
   Duration held{};

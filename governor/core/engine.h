@@ -111,7 +111,7 @@ class Engine {
   bool IsFullBefore(const CgroupState& domain, const Learned& learned, Instant at) const;
   Instant AskAgainAt(const CgroupState& domain, const Learned& learned) const;
   Reason ReasonToAsk(const CgroupState& domain, const Learned& learned) const;
-  static Bytes WorthCollectingInHaste(const CgroupState& domain);
+  Bytes WorthCollectingInHaste(const CgroupState& domain) const;
   bool MayHideGarbage(const CgroupState& domain, const ClientState& client) const;
   static bool IsLargeHeap(const CgroupState& domain, const ClientState& client);
 

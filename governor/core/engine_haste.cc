@@ -10,6 +10,8 @@ namespace {
 
 constexpr Bytes kWorthCollectingDivisor = 100;  // of the limit
 
+constexpr auto kSecondsLeft = std::chrono::seconds(5);
+
 // A request that has just been answered has shown what there was.
 constexpr auto kOutdatedAfter = std::chrono::seconds(1);
 
@@ -61,12 +63,13 @@ Reason Engine::ReasonToAsk(const CgroupState& domain, const Learned& learned) co
   return forecast;
 }
 
-// A collection that is expected to bring less is none for times of need: a hundredth of the limit, or what a
-// domain that grows slowly needs for a second.
-Bytes Engine::WorthCollectingInHaste(const CgroupState& domain) {
+// A collection that is expected to bring less is none for times of need: a hundredth of the limit, or a
+// second of growth where seconds are left.
+Bytes Engine::WorthCollectingInHaste(const CgroupState& domain) const {
+  const std::optional<Duration> left = TimeToLimit(domain);
   const Bytes hundredth = *domain.limit / kWorthCollectingDivisor;
-  const double growth = domain.forecast.BytesPerSecond();
-  return growth > 0 ? std::min(hundredth, static_cast<Bytes>(growth)) : hundredth;
+  if (!left || *left > kSecondsLeft) return hundredth;
+  return std::min(hundredth, static_cast<Bytes>(domain.forecast.BytesPerSecond()));
 }
 
 // What died in a collected heap since its last collection is in no estimate. Where a kill is near, looking is
@@ -77,7 +80,7 @@ bool Engine::MayHideGarbage(const CgroupState& domain, const ClientState& client
 }
 
 bool Engine::IsLargeHeap(const CgroupState& domain, const ClientState& client) {
-  return client.report->live >= std::max(WorthCollectingInHaste(domain), kLeastWorthAsking);
+  return client.report->live >= std::max(*domain.limit / kWorthCollectingDivisor, kLeastWorthAsking);
 }
 
 }  // namespace memgov::core

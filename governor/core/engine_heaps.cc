@@ -85,8 +85,9 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   std::vector<Heap> sizes;
   struct Home {
     int heaps = 0;
-    Bytes of_others = 0;  // what its other clients report to hold
-    Bytes of_heaps = 0;   // the rest of what is in it: garbage is in no report
+    Bytes reported = 0;   // what these heaps report to hold
+    Bytes of_others = 0;  // ... and what its other clients do
+    Bytes of_heaps = 0;   // what is in it, less that of others: garbage is in no report
   };
   std::map<CgroupId, Home> homes;  // of this domain's clients
   for (const auto& [id, governed_by] : domain.clients) {
@@ -96,10 +97,14 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
     const bool follows = client.info.capabilities.set_soft_limit && !client.keeps_own_limit &&
                          client.report->live > 0 && Lists(*governed_by->rule, ActionKind::kSetSoftLimit);
     if (!follows) {
-      home.of_others += client.report->live + client.report->retained;
+      home.of_others += client.report->live + client.report->non_heap;
+      if (client.report->retained_kind == EstimateKind::kExact) {
+        home.of_others += std::max<Bytes>(client.report->retained - client.report->lazily_freed, 0);
+      }
       continue;
     }
     ++home.heaps;
+    home.reported += client.report->non_heap + client.report->live + client.report->retained;
     heaps.push_back(&client);
     sizes.push_back({.live = client.report->live, .non_heap = client.report->non_heap});
   }
@@ -107,7 +112,9 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   Bytes others = domain.pressing;
   for (auto& [id, home] : homes) {
     if (home.heaps == 0) continue;
-    home.of_heaps = std::max<Bytes>(world_.Find(id)->pressing - home.of_others, 0);
+    // Others may report more than is resident; that takes nothing from what the heaps themselves report.
+    const Bytes pressing = world_.Find(id)->pressing;
+    home.of_heaps = std::max(pressing - home.of_others, std::min(pressing, home.reported));
     others -= home.of_heaps;
   }
   const auto followed = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100);

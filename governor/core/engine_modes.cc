@@ -24,12 +24,14 @@ void Engine::SendEagerMode(CgroupState& domain) {
   }
 }
 
-// Lazy release while every limit above the client is known to be calm; in the name of the first of them. What
-// a need has set holds to the end of its TTL, so that a domain at its wire does not flap.
+// Lazy release while every limit above the client is known to be calm (the node may be one that nobody
+// reads); in the name of the first of them. What a need has set holds to the end of its TTL, so that a domain
+// at its wire does not flap; a client that was attached anew tells that itself.
 void Engine::SendLazyMode(ClientId id) {
   ClientState* client = ledger_.Find(id);
-  if (client == nullptr || !client->info.capabilities.set_release_mode || client->has_no_lazy_mode) return;
-  if (client->info.startup_release_mode != ReleaseMode::kUnknown) return;
+  if (client == nullptr || !client->info.capabilities.set_release_mode || !client->report) return;
+  if (client->info.startup_release_mode != ReleaseMode::kUnknown || now_ < client->lazy_again_at) return;
+  if (client->report->release_mode == ReleaseMode::kEager) return;
   const Rule& rule = RuleOf(*client);
   if (rule.calm.release_mode != ReleaseMode::kLazy || !Lists(rule, ActionKind::kSetReleaseMode)) return;
   const CgroupState* first = nullptr;
@@ -48,7 +50,7 @@ void Engine::SendLazyMode(ClientId id) {
   lazy_until = now_ + rule.pace.ttl;
   Send(*first, *client, SetReleaseMode{.mode = ReleaseMode::kLazy},
        {.rule = rule.name,
-        .signal = Signal::kUsage,
+        .signal = Signal::kCalm,
         .observed = first->PressingPercent(),
         .threshold = first->rule->relax_percent},
        {});

@@ -4,15 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "governor/core/explain.h"
 #include "governor/core/testing.h"
 
 namespace memgov::core {
 namespace {
 
 using std::chrono::seconds;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::Node;
+using ::testing::Not;
 
 constexpr Capabilities kSwitches{.set_release_mode = true, .release = true};
 
@@ -56,8 +59,7 @@ TEST_F(ModesTest, WhileAllIsCalmReleaseIsLazyAndThatIsRenewed) {
   EXPECT_EQ(std::get<SetReleaseMode>(last_.directives[0].action).mode, ReleaseMode::kLazy);
   EXPECT_EQ(last_.directives[0].level, Level::kCalm);
   EXPECT_EQ(last_.directives[0].domain, pod_);
-  EXPECT_EQ(last_.directives[0].reason.observed, 40);
-  EXPECT_EQ(last_.directives[0].reason.threshold, 80) << "below that all is calm";
+  EXPECT_EQ(TextOf(last_.directives[0].reason), "rule test: usage 40.0 % of the limit, calm below 80 %");
   EXPECT_THAT(ModesAfter(seconds(14)), IsEmpty());
   EXPECT_THAT(ModesAfter(seconds(1)), ElementsAre("asked c9 set_release_mode: lazy"));
 }
@@ -84,12 +86,21 @@ TEST_F(ModesTest, EveryLimitAboveHasToBeCalm) {
   EXPECT_THAT(ModesAfter({}), IsEmpty()) << "the slice is above its relax threshold";
 }
 
-TEST_F(ModesTest, WhoDeclinesIsNotAskedAgain) {
+// It has no such mode, or was busy.
+TEST_F(ModesTest, WhoDeclinesIsLeftAloneForTenMinutes) {
   Attach();
   ModesAfter({});
   node_.Answer(last_.directives[0], 0, OutcomeStatus::kDeclined);
   EXPECT_THAT(ModesAfter(seconds(1)), IsEmpty());
-  EXPECT_THAT(ModesAfter(seconds(60)), IsEmpty());
+  EXPECT_THAT(ModesAfter(seconds(599)), IsEmpty());
+  EXPECT_THAT(ModesAfter(seconds(1)), ElementsAre("asked c9 set_release_mode: lazy"));
+}
+
+TEST_F(ModesTest, OneThatCameBackEagerFinishesThat) {
+  Attach();
+  node_.Say(ClientReport{.client = ClientId{9}, .release_mode = ReleaseMode::kEager});
+  EXPECT_THAT(node_.Lines(node_.Tick(), {NoteKind::kAsked}),
+              Not(Contains("asked c9 set_release_mode: lazy")));
 }
 
 TEST_F(ModesTest, WhoCannotSwitchOrHasAModeIsLeftAlone) {

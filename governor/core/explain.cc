@@ -19,6 +19,10 @@ std::string TextOf(const Reason& reason) {
     return absl::StrFormat("rule %s: soft limits take %g %% of the limit, usage is %.1f %%", reason.rule,
                            reason.threshold, reason.observed);
   }
+  if (reason.signal == Signal::kCalm) {
+    return absl::StrFormat("rule %s: usage %.1f %% of the limit, calm below %g %%", reason.rule,
+                           reason.observed, reason.threshold);
+  }
   return absl::StrFormat("rule %s: usage %.1f %% of the limit, threshold %g %%, for %d ms", reason.rule,
                          reason.observed, reason.threshold, held_ms);
 }

@@ -63,6 +63,7 @@ TEST(Explain, ActionsLevelsAndSignalsHaveTheWordsOfTheProtocol) {
   EXPECT_EQ(NameOf(Signal::kTimeToLimit), "time_to_limit");
   EXPECT_EQ(NameOf(Signal::kStall), "stall");
   EXPECT_EQ(NameOf(Signal::kSoftLimit), "soft_limit");
+  EXPECT_EQ(NameOf(Signal::kCalm), "calm");
 }
 
 }  // namespace

@@ -8,6 +8,8 @@ namespace {
 constexpr double kYieldLearning = 0.3;  // weight of the newest observation
 constexpr double kLeastYield = 0.05;    // so that a client that once gave nothing can prove itself again
 constexpr int kMostDoublings = 6;
+// One that has no lazy mode never will; one that was busy may be told again.
+constexpr auto kNotLazyFor = std::chrono::minutes(10);
 // Below this nothing came back: the kernel's per-CPU charge caches alone move usage by some 100 KiB.
 constexpr Bytes kNothing = kMiB / 2;
 // Of what was asked: a cache that gives less is as good as empty.
@@ -170,7 +172,7 @@ Closed Ledger::Settle(Instant now, const InFlight& request, std::optional<Readin
     if (closed.kind == NoteKind::kDeclined) {
       const auto* mode = std::get_if<SetReleaseMode>(&request.directive.action);
       client.keeps_own_limit |= std::holds_alternative<SetSoftLimit>(request.directive.action);
-      client.has_no_lazy_mode |= mode != nullptr && mode->mode == ReleaseMode::kLazy;
+      if (mode != nullptr && mode->mode == ReleaseMode::kLazy) client.lazy_again_at = now + kNotLazyFor;
     }
     return closed;
   }

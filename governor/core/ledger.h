@@ -91,7 +91,7 @@ struct ClientState {
   SoftLimit soft_limit;
   std::map<CgroupId, Bytes> shares;  // of the limits above, as a soft limit
   bool keeps_own_limit = false;      // it declined one: its user has set another
-  bool has_no_lazy_mode = false;     // it declined that
+  Instant lazy_again_at;             // it did not take up the lazy mode, and is left alone until then
   // A Collect that worked: a lowered soft limit follows it, to keep the heap from regrowing.
   std::optional<InFlight> soft_limit_after;
 };

@@ -84,6 +84,8 @@ std::string_view NameOf(Signal signal) {
       return "stall";
     case Signal::kSoftLimit:
       return "soft_limit";
+    case Signal::kCalm:
+      return "calm";
   }
   return "";
 }

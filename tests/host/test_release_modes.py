@@ -42,7 +42,7 @@ def test_lazy_while_calm_eager_while_there_is_a_need(stage):
     service = stage.start("modes", "tests/bench/bench_modes_service", str(scaled(40) // MIB), "--memgov", commands=True)
     service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
     wait_until(lambda: decay(service) == LAZY, DEADLINE, "the lazy mode")
-    asked = governor.of("asked")[0]
+    asked = governor.wait_for("asked", DEADLINE)
     assert governor.of("would_ask") == []
     assert asked["action"] == "set_release_mode" and "set_release_mode lazy" in asked["text"], asked
     wait_until(lambda: free_lazily(service, size) > size // 2, DEADLINE, "lazily freed memory")
@@ -62,7 +62,10 @@ def test_it_is_the_programs_own_mode_if_the_policy_does_not_say_so(stage):
     governor = stage.govern(ENFORCE)
     service = stage.start("modes", "tests/bench/bench_modes_service", str(scaled(40) // MIB), "--memgov", commands=True)
     governor.wait_for("attached", DEADLINE)
+    own = decay(service)
+    assert own not in (LAZY, EAGER)
     stage.start_crosser(scaled(150)).say("cross 0")
-    governor.wait_for("asked", DEADLINE)
-    assert all("eager" in event["text"] for event in governor.of("asked") if event["action"] == "set_release_mode")
-    assert service.alive
+    wait_until(lambda: any(event["action"] == "set_release_mode" for event in governor.of("asked")), DEADLINE, "a switch")
+    modes = [event["text"] for event in governor.of("asked", "would_ask") if event["action"] == "set_release_mode"]
+    assert all("eager" in text for text in modes), modes
+    wait_until(lambda: decay(service) == EAGER, DEADLINE, "the eager mode")

@@ -111,6 +111,12 @@ typedef struct mg_mimalloc {
   void (*option_set)(int option, long value);
 } mg_mimalloc;
 
+/* Around fork(): no child finds a lock of google/tcmalloc's taken by one of our calls, nor settings of ours.
+ * To be called by the process's fork handlers, whether or not there is such an allocator. */
+void mg_tcmalloc_before_fork(void);
+void mg_tcmalloc_after_fork_in_parent(void);
+void mg_tcmalloc_after_fork_in_child(void);
+
 /* The implementations. NULL: that version has no lever that we know. */
 mg_allocator* mg_glibc_allocator(void);
 mg_allocator* mg_jemalloc_allocator(mg_mallctl mallctl);

@@ -56,10 +56,11 @@ static struct {
 /* --- fork() -----------------------------------------------------------------------------------------------
  */
 
-static pthread_mutex_t g_calls = PTHREAD_MUTEX_INITIALIZER; /* held in calls that take tcmalloc's locks */
+/* Held in calls that take tcmalloc's locks, and while its settings change. */
+static pthread_mutex_t g_calls = PTHREAD_MUTEX_INITIALIZER;
 
-static void before_fork(void) { pthread_mutex_lock(&g_calls); }
-static void after_fork_in_parent(void) { pthread_mutex_unlock(&g_calls); }
+void mg_tcmalloc_before_fork(void) { pthread_mutex_lock(&g_calls); }
+void mg_tcmalloc_after_fork_in_parent(void) { pthread_mutex_unlock(&g_calls); }
 
 /* --- help for subrelease ----------------------------------------------------------------------------------
  */
@@ -105,7 +106,7 @@ static void put_back(void) {
   g_tcmalloc.splits = false;
 }
 
-static void after_fork_in_child(void) {
+void mg_tcmalloc_after_fork_in_child(void) {
   put_back();
   pthread_mutex_unlock(&g_calls);
 }
@@ -113,18 +114,21 @@ static void after_fork_in_child(void) {
 /* --- the lever --------------------------------------------------------------------------------------------
  */
 
-static uint64_t property(const char* name) {
-  size_t value = 0;
+static bool get(const char* name, size_t* value) {
   pthread_mutex_lock(&g_calls);
-  const bool known = g_tcmalloc.functions.get_property(name, strlen(name), &value);
+  const bool known = g_tcmalloc.functions.get_property(name, strlen(name), value);
   pthread_mutex_unlock(&g_calls);
-  return known ? value : 0;
+  return known;
 }
 
-/* Without g_calls, as a start of the agent holds a lock that a fork takes after it; so there is no fork. */
+static uint64_t property(const char* name) {
+  size_t value = 0;
+  return get(name, &value) ? value : 0;
+}
+
 static bool has_property(const char* name) {
   size_t value = 0;
-  return g_tcmalloc.functions.get_property(name, strlen(name), &value);
+  return get(name, &value);
 }
 
 static uint64_t free_bytes(void) { return property(kFree); }
@@ -159,14 +163,17 @@ static const char* tcmalloc_release(mg_release* release) {
                                     .slice = (uint64_t)2 << 20,
                                     .pause_divisor = 1,
                                     .idle_calls = 4};
+  pthread_mutex_lock(&g_calls);
   help_subrelease();
+  pthread_mutex_unlock(&g_calls);
   mg_page_heap_release(&heap, release);
+  pthread_mutex_lock(&g_calls);
   put_back();
+  pthread_mutex_unlock(&g_calls);
   return NULL;
 }
 
 mg_allocator* mg_tcmalloc_allocator(const mg_tcmalloc* functions) {
-  static bool handles_fork;
   static mg_allocator allocator = {
       .name = "google/tcmalloc",
       .capabilities = {.release = true, .release_in_chunks = true, .stall = MG_STALL_MEDIUM},
@@ -177,9 +184,5 @@ mg_allocator* mg_tcmalloc_allocator(const mg_tcmalloc* functions) {
       .release = tcmalloc_release};
   g_tcmalloc.functions = *functions;
   if (!has_property(kFree) || !has_property(kUnmapped)) return NULL;
-  if (!handles_fork) {
-    if (pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) return NULL;
-    handles_fork = true;
-  }
   return &allocator;
 }

@@ -258,6 +258,10 @@ TEST_F(TcmallocTest, AVersionThatDoesNotCountHasNoLevers) {
 
 // A child that found the lock taken could never allocate.
 TEST_F(TcmallocTest, AForkedChildFindsTheLockFreeAndTheSettingsRestored) {
+  // As the client's own handlers do.
+  ASSERT_EQ(pthread_atfork(mg_tcmalloc_before_fork, mg_tcmalloc_after_fork_in_parent,
+                           mg_tcmalloc_after_fork_in_child),
+            0);
   g_heap.parts.assign(20, kMiB);
   g_heap.part_took_ms = 20;
   mg_allocator* allocator = Find();
