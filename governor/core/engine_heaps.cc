@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_format.h"
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
@@ -89,7 +90,8 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
     Bytes of_others = 0;  // ... and what its other clients do
     Bytes of_heaps = 0;   // what is in it, less that of others: garbage is in no report
   };
-  std::map<CgroupId, Home> homes;  // of this domain's clients
+  absl::flat_hash_map<CgroupId, Home> homes;  // of this domain's clients
+  homes.reserve(domain.clients.size());
   for (const auto& [id, governed_by] : domain.clients) {
     ClientState& client = ledger_.At(id);
     if (!client.report) continue;
