@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
 #include "governor/core/apportion.h"
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
@@ -27,6 +28,9 @@
 #include "governor/core/world.h"
 
 namespace memgov::core {
+
+// A domain that is full so soon has no time for evidence over many seconds.
+inline constexpr Duration kSecondsLeft = std::chrono::seconds(5);
 
 class Engine {
  public:
@@ -53,6 +57,19 @@ class Engine {
     Promise promise = Promise::kEstimate;
     int rung = 0;
     Bytes expected = 0;
+  };
+  // The collected heaps that share one limit as soft limits, and where they are.
+  struct Sharing {
+    struct Home {
+      int heaps = 0;
+      Bytes reported = 0;   // what these heaps report to hold
+      Bytes of_others = 0;  // ... and what its other clients do
+      Bytes of_heaps = 0;   // what is in it, less that of others: garbage is in no report
+    };
+    std::vector<ClientState*> heaps;
+    std::vector<Heap> sizes;                    // of each
+    absl::flat_hash_map<CgroupId, Home> homes;  // of all clients
+    Bytes of_heaps = 0;                         // in all homes
   };
   // How one domain's clients stand: those that may really be asked, or those that observe mode would ask.
   struct Survey {
@@ -131,6 +148,7 @@ class Engine {
 
   // engine_heaps.cc: collected heaps, and what no collection can free.
   void SendSoftLimit(ClientId id);
+  Sharing SharingIn(const CgroupState& domain);
   void ShareOutSoftLimits(CgroupState& domain);
   void FollowLimits(const ClientReport& report);
   Bytes FloorOf(const CgroupState& domain, bool* hope) const;

@@ -10,8 +10,6 @@ namespace {
 
 constexpr Bytes kWorthCollectingDivisor = 100;  // of the limit
 
-constexpr auto kSecondsLeft = std::chrono::seconds(5);
-
 // A request that has just been answered has shown what there was.
 constexpr auto kOutdatedAfter = std::chrono::seconds(1);
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_format.h"
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
@@ -30,9 +29,6 @@ constexpr auto kHeldBackFor = std::chrono::seconds(10);
 
 // Below this share of its limit no domain is near enough to be watched for a leak.
 constexpr double kWatchedAbovePercent = 50;
-
-// A critical domain that will be full sooner than this has no time for evidence over many seconds.
-constexpr auto kNoTimeLeft = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -80,48 +76,46 @@ void Engine::FollowLimits(const ClientReport& report) {
   }
 }
 
-void Engine::ShareOutSoftLimits(CgroupState& domain) {
-  const double follow = *domain.rule->soft_limit.follow_percent;
-  std::vector<ClientState*> heaps;
-  std::vector<Heap> sizes;
-  struct Home {
-    int heaps = 0;
-    Bytes reported = 0;   // what these heaps report to hold
-    Bytes of_others = 0;  // ... and what its other clients do
-    Bytes of_heaps = 0;   // what is in it, less that of others: garbage is in no report
-  };
-  absl::flat_hash_map<CgroupId, Home> homes;  // of this domain's clients
-  homes.reserve(domain.clients.size());
+Engine::Sharing Engine::SharingIn(const CgroupState& domain) {
+  Sharing sharing;
+  sharing.homes.reserve(domain.clients.size());
   for (const auto& [id, governed_by] : domain.clients) {
     ClientState& client = ledger_.At(id);
     if (!client.report) continue;
-    Home& home = homes[client.info.cgroup];
+    const ClientReport& report = *client.report;
+    Sharing::Home& home = sharing.homes[client.info.cgroup];
     const bool follows = client.info.capabilities.set_soft_limit && !client.keeps_own_limit &&
-                         client.report->live > 0 && Lists(*governed_by->rule, ActionKind::kSetSoftLimit);
+                         report.live > 0 && Lists(*governed_by->rule, ActionKind::kSetSoftLimit);
     if (!follows) {
-      home.of_others += client.report->live + client.report->non_heap;
-      if (client.report->retained_kind == EstimateKind::kExact) {
-        home.of_others += std::max<Bytes>(client.report->retained - client.report->lazily_freed, 0);
+      home.of_others += report.live + report.non_heap;
+      if (report.retained_kind == EstimateKind::kExact) {
+        home.of_others += std::max<Bytes>(report.retained - report.lazily_freed, 0);
       }
       continue;
     }
     ++home.heaps;
-    home.reported += client.report->non_heap + client.report->live + client.report->retained;
-    heaps.push_back(&client);
-    sizes.push_back({.live = client.report->live, .non_heap = client.report->non_heap});
+    home.reported += report.non_heap + report.live + report.retained;
+    sharing.heaps.push_back(&client);
+    sharing.sizes.push_back({.live = report.live, .non_heap = report.non_heap});
   }
-  if (heaps.empty()) return;
-  Bytes others = domain.pressing;
-  for (auto& [id, home] : homes) {
+  for (auto& [id, home] : sharing.homes) {
     if (home.heaps == 0) continue;
     // Others may report more than is resident; that takes nothing from what the heaps themselves report.
     const Bytes pressing = world_.Find(id)->pressing;
     home.of_heaps = std::max(pressing - home.of_others, std::min(pressing, home.reported));
-    others -= home.of_heaps;
+    sharing.of_heaps += home.of_heaps;
   }
+  return sharing;
+}
+
+void Engine::ShareOutSoftLimits(CgroupState& domain) {
+  const double follow = *domain.rule->soft_limit.follow_percent;
+  const Sharing sharing = SharingIn(domain);
+  const std::vector<ClientState*>& heaps = sharing.heaps;
+  if (heaps.empty()) return;
   const auto followed = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100);
-  const Bytes room = followed - std::max<Bytes>(others, 0);
-  const std::vector<Bytes> limits = SplitSoftLimits(room, sizes);
+  const Bytes room = followed - std::max<Bytes>(domain.pressing - sharing.of_heaps, 0);
+  const std::vector<Bytes> limits = SplitSoftLimits(room, sharing.sizes);
   // While there is room that nobody uses, no share holds a heap back: one that idles has a small share, and
   // its burst comes next. As others want it back there is less that is free, and all are held to their
   // shares.
@@ -134,7 +128,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
     // A report is up to a second old, and the garbage since the last collection is in none. Until a kill is
     // near that is not held against a heap: a request brings it, and costs a busy program less. Whose it is
     // can be told where a cgroup has one heap.
-    const Home& home = homes.at(heaps[i]->info.cgroup);
+    const Sharing::Home& home = sharing.homes.at(heaps[i]->info.cgroup);
     const Bytes reported = heap.non_heap + heap.live + heap.retained;
     const Bytes holds = !is_critical && home.heaps == 1 ? std::max(reported, home.of_heaps) : reported;
     const Bytes at_once = std::min(room, std::max(holds + free, heap.non_heap + comfortable));
@@ -148,7 +142,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
     // One that was just collected shall not grow back at once.
     const bool held_back = now_ - heaps[i]->learned.closed_at < kHeldBackFor;
     const Bytes least = held_back ? 0 : std::min(target, at_once);
-    const auto next = told.Next(now_, target, std::max(least, SoftLimitFloor(sizes[i])));
+    const auto next = told.Next(now_, target, std::max(least, SoftLimitFloor(sharing.sizes[i])));
     if (!next) continue;
     told.Told(now_, *next, RuleOf(*heaps[i]).pace.ttl);
     Send(domain, *heaps[i], SetSoftLimit{.bytes = *next},
@@ -216,7 +210,7 @@ void Engine::GiveUpOn(CgroupState& domain) {
   if (domain.unsavable || domain.detector.level() != Level::kCritical) return;
   if (domain.PressingPercent() < kWatchedAbovePercent) return;
   const std::optional<Duration> left = TimeToLimit(domain);
-  if (!left || *left > kNoTimeLeft) return;
+  if (!left || *left > kSecondsLeft) return;
   bool hope = std::any_of(domain.clients.begin(), domain.clients.end(),
                           [this](const auto& at) { return ledger_.At(at.first).giving.has_value(); });
   const Bytes floor = FloorOf(domain, &hope);

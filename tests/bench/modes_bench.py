@@ -66,20 +66,6 @@ CALM_SLICE = 5  # cycles
 WAIT = 60.0
 
 
-def ask(service: Service, command: str, key: str) -> dict:
-    """Sends a command; the first line after it that has `key`."""
-    before = sum(key in line for line in service.lines)
-    service.say(command)
-    seen: list[dict] = []
-
-    def is_it(line: dict) -> bool:
-        if key in line:
-            seen.append(line)
-        return len(seen) > before
-
-    return service.wait_for(is_it, WAIT, f"an answer to {command!r}")
-
-
 class Neighbour:
     """Takes memory in the same limit, so that usage stays over the wire; gives all of it back at its end."""
 
@@ -112,7 +98,7 @@ class Neighbour:
             if self.crossed_ns is None and self.parent.usage() + step * MIB >= WIRE:
                 self.crossed_ns = began_ns
                 end = time.monotonic() + seconds
-            ask(self.service, f"take {step}MiB", "taken")
+            self.service.ask(f"take {step}MiB", "taken", WAIT)
             time.sleep(pause)
 
     def end(self) -> None:
@@ -146,11 +132,11 @@ class Arm:
             self.await_calm_mode()
 
     def await_calm_mode(self) -> None:
-        wait_until(lambda: ask(self.service, "decay", "dirty_ms")["dirty_ms"] == self.calm_dirty_ms, WAIT, "the mode of calm days",
-                   every=0.1)
+        wait_until(lambda: self.service.ask("decay", "dirty_ms", WAIT)["dirty_ms"] == self.calm_dirty_ms, WAIT,
+                   "the mode of calm days", every=0.1)
 
     def work(self, cycles: int, pause_ms: int) -> dict:
-        return ask(self.service, f"cycles {cycles} {CYCLE_MIB} {pause_ms}", "cycles")
+        return self.service.ask(f"cycles {cycles} {CYCLE_MIB} {pause_ms}", "cycles", WAIT)
 
     def work_for(self, seconds: float, cycles: int, pause_ms: int) -> dict:
         """Works for so long; the sum."""

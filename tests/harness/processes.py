@@ -84,11 +84,11 @@ class Service:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    def wait_for(self, wanted: Callable[[dict], bool], timeout: float, what: str) -> dict:
-        """The first line, past or future, for which `wanted` holds. ServiceError when the service ends before it
-        or `timeout` seconds pass."""
+    def wait_for(self, wanted: Callable[[dict], bool], timeout: float, what: str, since: int = 0) -> dict:
+        """The first line, past (but for the first `since`) or future, for which `wanted` holds. ServiceError when the
+        service ends before it or `timeout` seconds pass."""
         deadline = time.monotonic() + timeout
-        seen = 0
+        seen = since
         with self._changed:
             while True:
                 for line in self.lines[seen:]:
@@ -99,6 +99,21 @@ class Service:
                     raise ServiceError(f"{self.name} ended before {what}: {self.last_words()}")
                 if not self._changed.wait(max(0.0, deadline - time.monotonic())):
                     raise ServiceError(f"{self.name}: no {what} within {timeout:.0f} s: {self.last_words()}")
+
+    def ask(self, command: str, key: str, timeout: float) -> dict:
+        """Sends a command; the first line after it that has `key`. ServiceError as wait_for()."""
+        with self._changed:
+            before = len(self.lines)
+        self.say(command)
+        return self.wait_for(lambda line: key in line, timeout, f"an answer to {command!r}", since=before)
+
+    def rollup(self) -> dict[str, int]:
+        """Its smaps_rollup by name ("Rss", "LazyFree"), bytes; empty when it is gone."""
+        try:
+            text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        except OSError:
+            return {}
+        return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines()[1:]}
 
     def latest(self, key: str) -> object | None:
         """The value in the last line that has `key`."""

@@ -30,12 +30,8 @@ def rss(service: Service) -> int:
 
 def kept(service: Service) -> int:
     """Bytes the kernel cannot take by itself: resident, less what was freed lazily. 0 when it is gone."""
-    try:
-        rollup = pathlib.Path(f"/proc/{service.pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    kib = {line.split()[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
-    return (kib["Rss:"] - kib["LazyFree:"]) * 1024
+    rollup = service.rollup()
+    return rollup["Rss"] - rollup["LazyFree"] if rollup else 0
 
 
 def size_flag(size: int) -> str:

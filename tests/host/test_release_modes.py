@@ -1,7 +1,5 @@
 """The release mode of a real jemalloc: lazy while all is calm, where the policy says so, and eager while there is a need."""
 
-import pathlib
-
 from harness.processes import Service, wait_until
 
 from .conftest import DEADLINE, MIB, scaled
@@ -12,27 +10,18 @@ LAZY = {"dirty_ms": 100, "muzzy_ms": -1}
 EAGER = {"dirty_ms": 0, "muzzy_ms": 0}
 
 
-def ask(service: Service, command: str, key: str) -> dict:
-    """Its answer, which has `key`."""
-    before = sum(key in line for line in list(service.lines))
-    service.say(command)
-    wait_until(lambda: sum(key in line for line in list(service.lines)) > before, DEADLINE, f"an answer to {command}")
-    return [line for line in list(service.lines) if key in line][-1]
-
-
 def decay(service: Service) -> dict:
-    answer = ask(service, "decay", "dirty_ms")
+    answer = service.ask("decay", "dirty_ms", DEADLINE)
     return {key: answer[key] for key in LAZY}
 
 
 def lazily_freed(service: Service) -> int:
-    rollup = pathlib.Path(f"/proc/{service.pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("LazyFree:"))
+    return service.rollup()["LazyFree"]
 
 
 def free_lazily(service: Service, size: int) -> int:
     """Allocates and frees; bytes that the kernel may take since."""
-    ask(service, f"cycles 1 {size // MIB} 300", "cycles")  # and works on for longer than dirty pages stay
+    service.ask(f"cycles 1 {size // MIB} 300", "cycles", DEADLINE)  # and works on for longer than dirty pages stay
     return lazily_freed(service)
 
 
