@@ -31,6 +31,16 @@ class Rooms(Checks):
         text = HEADER + '#include "governor/core/units.h"\n#include "governor/kernel/psi.h"\n'
         self.assert_clean("governor/kernel/alarms.h", text)
 
+    def test_an_edge_room_knows_base_and_the_pure_rooms_do_not(self):
+        text = HEADER + '#include "governor/base/token_bucket.h"\n'
+        self.assert_clean("governor/session/server.h", text)
+        self.assert_one("governor/core/engine.h", text, "3: includes room base")
+        self.assert_one("governor/sim/machine.h", text, "3: includes room base")
+
+    def test_base_knows_no_edge_room(self):
+        text = HEADER + '#include "governor/core/units.h"\n#include "governor/kernel/psi.h"\n'
+        self.assert_one("governor/base/token_bucket.h", text, "4: includes room kernel")
+
     def test_an_edge_room_does_not_know_another(self):
         text = HEADER + '\n#include "governor/kernel/psi.h"\n'
         self.assert_one("governor/session/server.h", text, "4: includes room kernel")

@@ -26,7 +26,9 @@ LONG_FILE = 300
 EDGE_ROOMS = {"kernel", "identity", "session", "policy", "journal", "admin", "metrics", "sim"}
 # What is decided or simulated there follows from arguments alone.
 PURE_ROOMS = {"core", "sim"}
-ROOMS = EDGE_ROOMS | {"core"}
+# What any room at the edge may use; of the others it knows core's units alone.
+BASE = "base"
+ROOMS = EDGE_ROOMS | {"core", BASE}
 # Programs and what wires them, which may know all rooms.
 PROGRAMS = {"", "ctl"}
 # Where generated protobuf types and gRPC may appear.
@@ -104,6 +106,11 @@ def code_lines(text):
 
 
 # --- (a) who may include whom -------------------------------------------------------------------------------
+def known_to(room):
+    """The rooms that a room may include and link."""
+    return {room, "core"} | ({BASE} if room in EDGE_ROOMS - PURE_ROOMS else set())
+
+
 def check_rooms(file):
     if file.suffix not in CXX:
         return
@@ -121,9 +128,9 @@ def check_rooms(file):
         if file.room is None or file.room in PROGRAMS:
             continue
         target = parts[1] if len(parts) > 2 else ""
-        if target not in {file.room, "core"}:
+        if target not in known_to(file.room):
             name = f"room {target}" if target else "the daemon"
-            allowed = "itself" if file.room == "core" else f"core and {file.room}"
+            allowed = "itself" if file.room == "core" else f"core, base and {file.room}"
             yield Problem(file.path, number, f"includes {name}, but room {file.room} may know only {allowed}")
 
 
@@ -136,7 +143,7 @@ def check_room_links(file):
         return
     for number, line in enumerate(file.lines, 1):
         for target in LINKED_ROOM.findall(line.split("#")[0]):
-            if target in ROOMS - {file.room, "core"} or target == "daemon":
+            if target in ROOMS - known_to(file.room) or target == "daemon":
                 yield Problem(file.path, number, f"room {file.room} must not link memgov_{target}")
 
 
