@@ -7,6 +7,7 @@
 
 #include "governor/core/words.h"
 #include "governor/daemon.h"
+#include "governor/identity/tenant.h"
 
 namespace memgov {
 namespace {
@@ -41,6 +42,7 @@ void Daemon::OnConnection(identity::AcceptedConnection connection) {
     ticket.pid = attested.peer.pid;
     ticket.cgroup = attested.peer.cgroup;
     ticket.container = attested.peer.container;
+    ticket.tenant = identity::TenantOf(attested.peer);
     owners_.insert_or_assign(connection.cookie, Owner{.pidfd = boost::asio::posix::stream_descriptor(
                                                           io_, attested.pidfd.Release()),
                                                       .accepted_at = clock_.Now(),

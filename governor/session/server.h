@@ -32,6 +32,7 @@ struct Ticket {
   int pid = 0;
   std::string cgroup;        // below the root of the memory hierarchy
   std::string container;     // short name; empty outside of any
+  std::string tenant;        // whose budgets this counts in; as base/fair_share.h wants it
   std::uint64_t cookie = 0;  // SO_COOKIE of the connection
   absl::Status refusal;      // not OK: the peer's stream ends with this status, whatever it says
 };
