@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "client/c/agent.h"
 #include "client/c/allocators/allocator.h"
+#include "client/c/environment.h"
 
 /* Guards what follows. Not held while a callback runs or while the agent is joined. */
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -58,11 +58,6 @@ static void prepare(void) {
 /* --- options ----------------------------------------------------------------------------------------------
  */
 
-static bool is_set(const char* variable) {
-  const char* value = getenv(variable);
-  return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
-}
-
 /* Copies what the caller's version of the structure has; the rest is 0. False: a size that never was. */
 static bool read_options(const memgov_options* from, memgov_options* to) {
   const size_t first_version = offsetof(memgov_options, local);
@@ -75,7 +70,7 @@ static bool read_options(const memgov_options* from, memgov_options* to) {
 
 /* The user's word goes before the program's. */
 static bool wants_local(const memgov_options* options) {
-  const char* value = getenv("MEMGOV_LOCAL");
+  const char* value = mg_environment("MEMGOV_LOCAL");
   return value != NULL && *value != '\0' ? strcmp(value, "0") != 0 : options->local != 0;
 }
 
@@ -88,16 +83,17 @@ static unsigned take_over_from_preload(void) {
 
 static int start_agent(const memgov_options* options) {
   const char* socket = options->socket;
-  if (socket == NULL) socket = getenv("MEMGOV_SOCKET");
+  if (socket == NULL) socket = mg_environment("MEMGOV_SOCKET");
   if (socket == NULL || *socket == '\0') socket = MEMGOV_DEFAULT_SOCKET;
   if (strlen(socket) >= sizeof(g_agent.socket)) return ENAMETOOLONG;
   memset(g_agent.socket, 0, sizeof(g_agent.socket));
   memcpy(g_agent.socket, socket, strlen(socket));
 
   mg_observer observer = {.log = options->log, .on_event = options->on_event, .user = options->user};
-  if (observer.log == NULL && is_set("MEMGOV_LOG")) observer.log = mg_log_to_stderr;
+  if (observer.log == NULL && mg_environment_says("MEMGOV_LOG")) observer.log = mg_log_to_stderr;
   mg_stall_source source;
-  mg_stall_source_parse(&source, getenv("MEMORY_PRESSURE_WATCH"), getenv("MEMORY_PRESSURE_WRITE"));
+  mg_stall_source_parse(&source, mg_environment("MEMORY_PRESSURE_WATCH"),
+                        mg_environment("MEMORY_PRESSURE_WRITE"));
   mg_fallback_setup(&g_agent.fallback, wants_local(options), &source, &g_agent.descriptors);
   return mg_agent_start(&g_agent, &observer,
                         options->name != NULL ? options->name : program_invocation_short_name);
@@ -111,7 +107,7 @@ static bool on_agent_thread(void) { return g_running && pthread_equal(pthread_se
 int memgov_start(const memgov_options* options) {
   memgov_options known;
   if (!read_options(options, &known)) return EINVAL;
-  if (is_set("MEMGOV_DISABLE")) return 0;
+  if (mg_environment_says("MEMGOV_DISABLE")) return 0;
   pthread_once(&g_once, prepare);
   int error = g_prepare_error;
   if (error != 0) return error;

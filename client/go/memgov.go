@@ -17,12 +17,12 @@
 // itself when its time is over, and with stop. It exists on Linux; elsewhere Start does nothing.
 //
 // The environment: MEMGOV_SOCKET is the governor's socket (/run/memgov/memgov.sock if not set), MEMGOV_DISABLE=1 turns
-// the client off.
+// the client off. A program that has more rights than who started it (set-user-ID, file capabilities) takes neither from
+// there.
 package memgov
 
 import (
 	"context"
-	"os"
 	"runtime"
 	"sync"
 )
@@ -56,7 +56,7 @@ func Start(ctx context.Context, opts ...Option) (stop func() error, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if runtime.GOOS != "linux" || disabled(os.Getenv("MEMGOV_DISABLE")) {
+	if runtime.GOOS != "linux" || disabled(environment("MEMGOV_DISABLE")) {
 		options.logger.Debug("memgov: turned off or not available here")
 		return func() error { return nil }, nil
 	}

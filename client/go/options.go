@@ -43,7 +43,7 @@ func WithLogger(logger *slog.Logger) Option { return func(o *options) { o.logger
 func WithObserver(observe func(Event)) Option { return func(o *options) { o.observer = observe } }
 
 func newOptions(opts []Option) (options, error) {
-	o := options{socket: os.Getenv("MEMGOV_SOCKET")}
+	o := options{socket: environment("MEMGOV_SOCKET")}
 	if o.socket == "" {
 		o.socket = defaultSocket
 	}

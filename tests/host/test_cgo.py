@@ -14,7 +14,7 @@ def test_both_heaps_of_a_cgo_program_are_given_back(stage):
     governor = stage.govern(ENFORCE + "    actions: [release, collect]\n")
     each = scaled(110) // MIB
     service = stage.start("cgo", "tests/workloads/go_cgo", str(each),
-                          env={"MEMGOV_LIBRARY": str(BUILD / "client/c/libmemgov.so.0")})
+                          str(BUILD / "client/c/libmemgov.so.0"))
     service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
     governor.wait_for("attached", DEADLINE, 2)
     assert {event["pid"] for event in stage.events("attached")} == {service.process.pid}

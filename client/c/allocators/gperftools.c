@@ -16,6 +16,7 @@
 
 #include "client/c/allocators/allocator.h"
 #include "client/c/allocators/page_heap.h"
+#include "client/c/environment.h"
 
 static const char kLive[] = "generic.current_allocated_bytes";
 static const char kHeap[] = "generic.heap_size";
@@ -84,7 +85,8 @@ static bool is_true(const char* value) { return value != NULL && strchr("tTyY1",
 
 static const char* mode_is_taken(void) {
   if (!has_property(kEager)) return "this gperftools has no aggressive_memory_decommit";
-  if (property(kEager) != 0 || getenv("TCMALLOC_AGGRESSIVE_DECOMMIT") != NULL || g_gperftools.keeps_all) {
+  if (property(kEager) != 0 || mg_environment("TCMALLOC_AGGRESSIVE_DECOMMIT") != NULL ||
+      g_gperftools.keeps_all) {
     return "the user configured when gperftools gives memory back, and that wins";
   }
   return NULL;
@@ -107,7 +109,7 @@ mg_allocator* mg_gperftools_allocator(const mg_gperftools* functions) {
   g_gperftools.functions = *functions;
   if (!has_property(kFree) || !has_property(kDecommitted)) return NULL;
   gperftools_restore_mode(); /* a fork may have taken us away in the middle of a mode */
-  g_gperftools.keeps_all = is_true(getenv("TCMALLOC_DISABLE_MEMORY_RELEASE"));
+  g_gperftools.keeps_all = is_true(mg_environment("TCMALLOC_DISABLE_MEMORY_RELEASE"));
 
   allocator =
       (mg_allocator){.capabilities = {.release = true, .release_in_chunks = true, .stall = MG_STALL_MEDIUM},

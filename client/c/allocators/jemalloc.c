@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "client/c/allocators/allocator.h"
+#include "client/c/environment.h"
 
 enum {
   ALL_ARENAS = 4096, /* MALLCTL_ARENAS_ALL */
@@ -188,7 +189,7 @@ static void jemalloc_release_thread(void) {
 /* NULL, or why its release mode is not ours to set. */
 static const char* mode_is_taken(void) {
   decay opt;
-  const char* environment = getenv("MALLOC_CONF");
+  const char* environment = mg_environment("MALLOC_CONF");
   if (!get_decay("opt", &opt)) return "this jemalloc was built without decay";
   if (opt.dirty_ms != DEFAULT_DIRTY_MS || opt.muzzy_ms != DEFAULT_MUZZY_MS ||
       (environment != NULL && strstr(environment, "decay_ms") != NULL)) {

@@ -16,6 +16,7 @@
 #include <strings.h>
 
 #include "client/c/allocators/allocator.h"
+#include "client/c/environment.h"
 
 extern char** environ;
 
@@ -105,6 +106,7 @@ static const char* mimalloc_set_mode(mg_release_mode mode) {
 
 /* Whether the environment has a variable about giving memory back, in any case, as mimalloc reads them. */
 static bool in_environment(void) {
+  if (!mg_environment_counts()) return false;
   for (char** each = environ; each != NULL && *each != NULL; ++each) {
     if (strncasecmp(*each, "mimalloc_", 9) != 0) continue;
     if (strcasestr(*each, "purge") != NULL || strcasestr(*each, "decommit") != NULL ||

@@ -56,7 +56,12 @@ static void begin(mg_fallback* fallback, const mg_observer* observer, uint64_t n
     snprintf(text, sizeof(text), "without a governor: watching %s", what);
     say(observer, text);
   } else if (!fallback->none_said) {
-    say(observer, "without a governor, and nothing to watch: no cgroup with a limit and no memory.pressure");
+    const char* const problem = mg_watch_problem(&fallback->watch, &fallback->source);
+    char text[256];
+    snprintf(text, sizeof(text),
+             "without a governor, and nothing to watch: no cgroup with a limit and no memory.pressure%s%s",
+             problem[0] != '\0' ? "; " : "", problem);
+    say(observer, text);
   }
   fallback->none_said = !fallback->watching;
 }

@@ -56,9 +56,10 @@ typedef struct mg_watch {
   mg_domain domains[MG_LEVELS_MAX];
   mg_stall_kind stalls;
   int stalls_fd;
-  bool handed_over;   /* it is the service manager's */
-  bool source_failed; /* what was handed over told an error: do not use it again */
-  int threshold_fd;   /* v1: an eventfd that rings when usage crosses the wire */
+  bool handed_over;    /* it is the service manager's */
+  bool source_failed;  /* what was handed over told an error: do not use it again */
+  const char* refused; /* why what was handed over is not used; NULL: it is, or there is none */
+  int threshold_fd;    /* v1: an eventfd that rings when usage crosses the wire */
 
   bool lost;              /* what was open has gone, or a limit has changed: open anew */
   bool short_of_memory;   /* for hysteresis */
@@ -92,6 +93,9 @@ void mg_stalls_open(mg_watch* watch, const mg_stall_source* source, uint64_t now
 
 /* Closes everything. Async-signal-safe. */
 void mg_watch_close(mg_watch* watch);
+
+/* What is wrong with what was handed over; empty: nothing. */
+const char* mg_watch_problem(const mg_watch* watch, const mg_stall_source* source);
 
 /* "usage of 2 cgroups with a limit (v1), stalls from /run/x". */
 void mg_watch_describe(const mg_watch* watch, const mg_stall_source* source, char* text, size_t size);

@@ -23,12 +23,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "client/c/environment.h"
 #include "client/c/memgov.h"
 #include "client/c/process.h"
 
@@ -73,6 +72,7 @@ static void after_fork_in_child(void) {
 /* musl's loader brings us into musl's programs too. What musl lacks is weak here and in the bundle
  * (CMakeLists.txt), so that they run; nothing else of ours does. */
 #pragma weak gnu_get_libc_version
+#pragma weak secure_getenv
 extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void* object)
     __attribute__((weak));
 extern void* __dso_handle __attribute__((visibility("hidden")));
@@ -81,20 +81,15 @@ int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(vo
   return __register_atfork == NULL ? ENOSYS : __register_atfork(prepare, parent, child, __dso_handle);
 }
 
-static bool is_set(const char* variable) {
-  const char* value = getenv(variable);
-  return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
-}
-
 __attribute__((constructor)) static void arm(void) {
   if (gnu_get_libc_version == NULL) return;
-  if (is_set("MEMGOV_DISABLE") || getauxval(AT_SECURE) != 0) return;
-  const char* socket = getenv("MEMGOV_SOCKET");
+  if (!mg_environment_counts() || mg_environment_says("MEMGOV_DISABLE")) return;
+  const char* socket = mg_environment("MEMGOV_SOCKET");
   if (socket != NULL && strlen(socket) >= sizeof(g_socket)) return;
   if (socket != NULL) strncpy(g_socket, socket, sizeof(g_socket) - 1);
   strncpy(g_name, program_invocation_short_name, sizeof(g_name) - 1);
-  g_logs = is_set("MEMGOV_LOG");
-  g_local = is_set("MEMGOV_LOCAL");
+  g_logs = mg_environment_says("MEMGOV_LOG");
+  g_local = mg_environment_says("MEMGOV_LOCAL");
   mg_preload_find_waits();
   if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0) return;
   g_pid = getpid();

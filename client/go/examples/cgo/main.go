@@ -3,10 +3,11 @@
 // cgo is a program with two heaps: C code that has freed memory which glibc keeps, and Go code that has dropped memory
 // which the runtime keeps. Attached to the governor, both are given back when they are needed.
 //
-//	cgo [MiB in each]
+//	cgo [MiB in each [LIBRARY]]
 //
 // It prints a JSON line when it holds them, and ends at the end of its standard input or with SIGTERM; exit status 0 when
-// all data that stayed was right. MEMGOV_LIBRARY is the file of libmemgov, if it is not installed.
+// all data that stayed was right. LIBRARY is the file of libmemgov, if it is not installed;
+// an argument and no variable of the environment, because it is code that the program runs.
 package main
 
 import (
@@ -40,13 +41,17 @@ func run() error {
 			return err
 		}
 	}
+	library := ""
+	if len(os.Args) > 2 {
+		library = os.Args[2]
+	}
 	ending, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	stop, err := memgov.Start(context.Background())
 	if err != nil {
 		return err
 	}
-	stopC, err := cgoheap.Start(cgoheap.Options{Library: os.Getenv("MEMGOV_LIBRARY")})
+	stopC, err := cgoheap.Start(cgoheap.Options{Library: library})
 	if err != nil {
 		return err
 	}
