@@ -21,9 +21,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from harness import cgroups  # noqa: E402
+from harness.crossings import WAIT, Crossing, CrossingTenant  # noqa: E402
 from harness.figures import MIB, percentile  # noqa: E402
 from harness.governor import Governor  # noqa: E402
-from harness.processes import Service, ServiceError, wait_until  # noqa: E402
+from harness.processes import ServiceError, wait_until  # noqa: E402
 
 GROUP = "/memgov-bench-reaction"
 POLICY = """\
@@ -41,59 +42,34 @@ rules:
 """
 REPORT_EVERY = 1.3  # seconds: the clients' period and a margin
 RATES = (400, 0)  # MiB/s, in turn; 0 is full speed
-WAIT = 60.0  # seconds; generous, the emulated machine is slow
 
 
 class Rig:
-    """The cgroup, the two tenants and the governor, ready for crossings."""
+    """The cgroup, the two programs of the tenant and the governor, ready for crossings."""
 
     def __init__(self, scale: float, directory: pathlib.Path):
         build = pathlib.Path(os.environ.get("MEMGOV_BUILD", REPOSITORY / "build/release"))
-        self.limit = int(1024 * MIB * scale)
-        self.hold = int(256 * MIB * scale)
-        self.wire = self.limit * 85 // 100
-        self.parent = cgroups.Cgroup.create(cgroups.detect(), GROUP, self.limit)
+        self.parent = cgroups.Cgroup.create(cgroups.detect(), GROUP, int(1024 * MIB * scale))
         policy = directory / "policy.yaml"
         policy.write_text(POLICY)
         self.governor = Governor(build / "governor/memgovd", policy, directory, [GROUP])
-        self.holder = Service(
-            "holder", [str(build / "tests/bench/bench_holder"), "--hold", str(self.hold)], directory=directory,
-            cgroup=self.parent.child("holder"), commands=True,
-            # Kept until asked for: jemalloc's own decay would give it back between the crossings.
-            env={"MEMGOV_SOCKET": str(self.governor.socket), "MALLOC_CONF": "dirty_decay_ms:-1"})
-        self.crosser = Service(
-            "crosser", [str(build / "tests/bench/bench_crosser"), "--usage-file", str(self.parent.usage_file),
-                        "--stat-file", str(self.parent.path / "memory.stat"), "--wire", str(self.wire), "--base", str(int(400 * MIB * scale)),
-                        "--back", str(self.hold * 97 // 100)],
-            directory=directory, cgroup=self.parent.child("crosser"), commands=True)
-        self.holder.wait_for(lambda line: line.get("welcomed"), WAIT, "a welcome")
-        self.crosser.wait_for(lambda line: line.get("ready"), WAIT, "ready")
+        self.tenant = CrossingTenant(build, directory, self.parent, self.governor.socket, hold=int(256 * MIB * scale),
+                                     base=int(400 * MIB * scale))
+        self.tenant.wait_until_ready()
 
-    def cross(self, rate: int) -> tuple[float, float]:
-        """One crossing at `rate` MiB/s (0: full speed): milliseconds to the directive, and to the memory back."""
-        relaxed, crossed = len(self.governor.of("relaxed")), len(self.crossings())
-        heard = len(self.holder.lines)
-        self.holder.say("refill")
-        wait_until(lambda: any("refilled" in line for line in self.holder.lines[heard:]), WAIT, "refilled")
-        time.sleep(REPORT_EVERY)  # until the governor knows what the holder has
-        heard = len(self.holder.lines)
-        self.crosser.say(f"cross {rate}")
-        wait_until(lambda: len(self.crossings()) > crossed, WAIT, "a crossing")
-        crossing = self.crossings()[-1]
-        directives = [line for line in self.holder.lines[heard:] if "directive" in line]
-        if not directives or not crossing["came_back"]:
+    def cross(self, rate: int) -> Crossing:
+        """One crossing at `rate` MiB/s (0: full speed)."""
+        relaxed = len(self.governor.of("relaxed"))
+        self.tenant.refill(REPORT_EVERY)
+        crossing = self.tenant.cross(rate)
+        if crossing.received_ms is None or crossing.returned_ms is None:
             last = [event["text"] for event in self.governor.events[-5:]]
-            raise ServiceError(f"memory did not come back: directives {directives}, {crossing}; memgovd: {last}")
+            raise ServiceError(f"memory did not come back: {crossing}; memgovd: {last}")
         wait_until(lambda: len(self.governor.of("relaxed")) > relaxed, WAIT, "event relaxed")
-        return ((directives[0]["at_ns"] - crossing["crossed_ns"]) / 1e6,
-                (crossing["back_ns"] - crossing["crossed_ns"]) / 1e6)
-
-    def crossings(self) -> list[dict]:
-        return [line for line in self.crosser.lines if "crossed_ns" in line]
+        return crossing
 
     def close(self) -> None:
-        for service in (self.crosser, self.holder):
-            service.stop()
+        self.tenant.stop()
         self.governor.stop()
         self.parent.remove()
 
@@ -114,11 +90,11 @@ def measure(crossings: int, scale: float) -> dict[str, float]:
         rig = Rig(scale, pathlib.Path(directory))
         try:
             for number in range(crossings):
-                to_client, to_memory = rig.cross(RATES[number % len(RATES)])
-                received.append(to_client)
-                returned.append(to_memory)
-                print(f"\rcrossing {number + 1} of {crossings}: directive {to_client:.2f} ms, memory back "
-                      f"{to_memory:.1f} ms   ", end="", file=sys.stderr, flush=True)
+                crossing = rig.cross(RATES[number % len(RATES)])
+                received.append(crossing.received_ms)
+                returned.append(crossing.returned_ms)
+                print(f"\rcrossing {number + 1} of {crossings}: directive {crossing.received_ms:.2f} ms, memory back "
+                      f"{crossing.returned_ms:.1f} ms   ", end="", file=sys.stderr, flush=True)
             print(file=sys.stderr)
         finally:
             rig.close()

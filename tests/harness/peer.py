@@ -1,7 +1,7 @@
 """A process that attaches as it is told: who a connection belongs to is decided by the cgroup of the process that makes it, so a
 test starts this one in a cgroup and speaks to it through its stdin.
 
-    attach NAME    a new connection, kept: {"attached": MS, "cgroup", "container"}, or {"ended": HOW, "code", "text", "ms"}
+    attach NAME    a new connection, kept: {"took_ms", "cgroup", "container"}, or {"took_ms", "ended": HOW, "code", "text"}
     probe NAME     the same, and hangs up at once
     hear SECONDS   what comes within that time on any kept connection: {"heard": [...]}
     leave          hangs up all: {"left": COUNT}
@@ -39,11 +39,11 @@ def attach(socket: str, name: str) -> tuple[http2.Connection | None, dict]:
         connection, heard = None, http2.End(type(error).__name__, 0, str(error))
     took = round((time.monotonic() - began) * 1000, 2)
     if isinstance(heard, http2.Welcome):
-        return connection, {"attached": took, "cgroup": heard.cgroup, "container": heard.container}
+        return connection, {"took_ms": took, "cgroup": heard.cgroup, "container": heard.container}
     if connection:
         connection.close()
     end = heard if isinstance(heard, http2.End) else http2.End("no welcome", 0, str(heard))
-    return None, {"ended": end.how, "code": end.code, "text": end.text, "ms": took}
+    return None, {"took_ms": took, "ended": end.how, "code": end.code, "text": end.text}
 
 
 def hear(kept: list[http2.Connection], seconds: float) -> list[dict]:

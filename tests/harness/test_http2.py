@@ -75,5 +75,5 @@ def test_silence_is_a_timeout(ends):
 
 def test_the_peer_process_says_why_it_could_not_attach(tmp_path):
     with peer.start("peer", tmp_path, None, tmp_path / "no.sock") as process:
-        assert process.ask("probe me", "ended", 30)["ended"] == "FileNotFoundError"
+        assert process.ask("probe me", "took_ms", 30)["ended"] == "FileNotFoundError"
         assert process.ask("leave", "left", 30)["left"] == 0
