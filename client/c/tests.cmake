@@ -3,7 +3,7 @@
 # (memgov_c_allocators_test). memgov_c_endurance_test repeats what goes wrong rarely.
 
 add_library(memgov_c_testing STATIC testing/fake_governor.cc testing/puppet_process.cc testing/rude_peer.cc)
-target_link_libraries(memgov_c_testing PUBLIC memgov_proto_session Threads::Threads)
+target_link_libraries(memgov_c_testing PUBLIC memgov_proto_session_grpc Threads::Threads)
 target_include_directories(memgov_c_testing PUBLIC ${CMAKE_SOURCE_DIR})
 
 memgov_test(memgov_c_test

@@ -5,10 +5,11 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <set>
 #include <string>
+#include <vector>
 
 #include "governor/session/intake.h"
-#include "governor/session/registry.h"
 #include "governor/session/server.h"
 #include "governor/session/server_test_support.h"
 
@@ -29,7 +30,9 @@ class HostileTest : public ServerTest {
 
   // Whether a client can still be served.
   void ExpectServing() {
-    Client client(*server_);
+    Pair pair = Connect();
+    pair.ticket.tenant = "somebody else";
+    Client client(*server_, std::move(pair));
     const core::ClientId id = AttachAndWelcome(client);
     EXPECT_TRUE(server_->Send(Directive(id, 1'000'000), ""));
     EXPECT_EQ(client.Read()->directive().id(), 1'000'000u);
@@ -143,15 +146,6 @@ TEST_F(HostileTest, ACompressedMessage) {
   ExpectServing();
 }
 
-TEST_F(HostileTest, AConnectionThatIsNotTheOneOfItsTicket) {
-  StartServer();
-  Pair pair = Connect();
-  ++pair.ticket.cookie;
-  Client client(*server_, std::move(pair));
-  EXPECT_EQ(client.Attach().Hello().Status().error_code(), StatusCode::UNAUTHENTICATED);
-  EXPECT_TRUE(recorder_.WaitUntil([](const Record&) { return true; }).attached.empty());
-}
-
 TEST_F(HostileTest, AClientThatDoesNotReadIsDropped) {
   StartServer();
   Client client(*server_);
@@ -199,28 +193,6 @@ TEST_F(HostileTest, AClientThatIsKilledWhileItActs) {
   EXPECT_EQ(neighbour.Read()->directive().id(), 3u);
 }
 
-TEST_F(HostileTest, AClosedConnectionKeepsItsDescriptorWhileItsStreamLives) {
-  // The identity of a stream rests on this: as long as the stream lives, "fd:N" means the same connection.
-  Pair pair = Connect();
-  const int fd = pair.server;
-  const std::uint64_t cookie = pair.ticket.cookie;
-  SessionServer::Callbacks callbacks = recorder_.Callbacks();
-  bool same = false;
-  callbacks.on_detached = [&, record = callbacks.on_detached](core::ClientId id, std::string why) {
-    same = HasCookie(fd, cookie);
-    record(id, std::move(why));
-  };
-  auto started = SessionServer::Start({.now = Now}, std::move(callbacks));
-  ASSERT_TRUE(started.ok()) << started.status();
-  server_ = *std::move(started);
-  Client client(*server_, std::move(pair));
-  const core::ClientId id = AttachAndWelcome(client);
-  client.Die();
-  recorder_.WaitForDetached(id);
-  server_.reset();
-  EXPECT_TRUE(same);
-}
-
 TEST_F(HostileTest, AFloodOfReportsIsThinnedAndTheLastOneArrives) {
   StartServer();
   Client client(*server_);
@@ -232,7 +204,6 @@ TEST_F(HostileTest, AFloodOfReportsIsThinnedAndTheLastOneArrives) {
       [](const Record& r) { return !r.reports.empty() && r.reports.back().live == kFlood; });
   const auto windows = (Now() - before) / Intake::kWindow;
   EXPECT_LE(record.reports.size(), static_cast<std::size_t>(windows) + 2);
-  EXPECT_GE(windows, kFlood / Intake::kMessages - 1) << "the flooder was slowed";
   EXPECT_TRUE(server_->Send(Directive(id, 1), ""));
   EXPECT_EQ(client.Read()->directive().id(), 1u);
 }
@@ -247,11 +218,11 @@ TEST_F(HostileTest, ReportsAndOutcomesKeepTheirOrder) {
   EXPECT_EQ(record.reports.back().live, 2);
 }
 
-TEST_F(HostileTest, TooManyFromOneContainer) {
-  StartServer({.max_per_container = 2});
-  const auto connect = [this](const char* container) {
+TEST_F(HostileTest, TooManyOfOneTenant) {
+  StartServer({.max_per_tenant = 2});
+  const auto connect = [this](const char* tenant) {
     Pair pair = Connect();
-    pair.ticket.container = container;
+    pair.ticket.tenant = tenant;
     return std::make_unique<Client>(*server_, std::move(pair));
   };
   const auto a = connect("greedy"), b = connect("greedy"), c = connect("greedy");
@@ -260,12 +231,15 @@ TEST_F(HostileTest, TooManyFromOneContainer) {
   const grpc::Status status = c->Attach().Hello().Status();
   EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("greedy has 2 connections"));
-  const auto d = connect("greedy");
-  Pair pair = Connect();
-  pair.ticket.container = "greedy";
-  server_->Adopt(pair.server, pair.ticket);
-  EXPECT_TRUE(ClosedByServer(pair.client)) << "at twice the cap without a word";
-  ::close(pair.client);
+  // Far over the cap there is no word of explanation.
+  std::vector<Pair> more;
+  for (int i = 0; i < 3; ++i) {
+    more.push_back(Connect());
+    more.back().ticket.tenant = "greedy";
+    server_->Adopt(more.back().server, more.back().ticket);
+  }
+  EXPECT_TRUE(ClosedByServer(more.back().client));
+  for (const Pair& pair : more) ::close(pair.client);
   const auto other = connect("modest");
   AttachAndWelcome(*other);
 }
@@ -291,6 +265,38 @@ TEST_F(HostileTest, AConnectionThatDoesNotSpeakHttp2IsClosed) {
   }
   StartServer();
   ExpectServing();
+}
+
+TEST_F(HostileTest, AFloodEndsItsConnectionAndIsToldWhy) {
+  StartServer();
+  const Pair pair = Connect();
+  server_->Adopt(pair.server, pair.ticket);
+  const std::string ping("\0\0\x08\x06\0\0\0\0\0xxxxxxxx", 17);
+  std::string flood = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + std::string("\0\0\0\x04\0\0\0\0\0", 9);
+  for (int i = 0; i < 200; ++i) flood += ping;
+  EXPECT_GT(::write(pair.client, flood.data(), flood.size()), 0);
+  EXPECT_TRUE(ClosedByServer(pair.client));
+  const Record record = recorder_.WaitUntil([](const Record& r) { return !r.closed.empty(); });
+  EXPECT_EQ(record.closed[0].why.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(record.closed[0].why.message()), HasSubstr("too many PING"));
+  ::close(pair.client);
+  ExpectServing();
+}
+
+TEST_F(HostileTest, EachConnectionIsClosedExactlyOnce) {
+  StartServer({.max_per_tenant = 3});
+  std::vector<Pair> pairs;
+  for (int i = 0; i < 20; ++i) {
+    pairs.push_back(Connect());
+    server_->Adopt(pairs.back().server, pairs.back().ticket);
+  }
+  for (const Pair& pair : pairs) ::close(pair.client);
+  const Record record = recorder_.WaitUntil([](const Record& r) { return r.closed.size() >= 20; });
+  std::set<std::uint64_t> cookies;
+  for (const ConnectionEnd& end : record.closed) cookies.insert(end.ticket.cookie);
+  EXPECT_EQ(cookies.size(), 20u);
+  server_.reset();
+  EXPECT_EQ(recorder_.WaitUntil([](const Record&) { return true; }).closed.size(), 20u);
 }
 
 }  // namespace

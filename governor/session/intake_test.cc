@@ -56,12 +56,22 @@ TEST(Intake, AnOutcomeMayFetchTheHeldReport) {
   EXPECT_FALSE(intake.Roll(At(50)));
 }
 
-TEST(Intake, IsFullAfterSoManyMessagesUntilTheWindowEnds) {
+TEST(Intake, AReportThatMayNotGoOnYetGivesWayToANewerOne) {
   Intake intake;
   intake.Roll(At(0));
-  for (int i = 1; i < Intake::kMessages; ++i) intake.Count();
+  intake.Hold(*intake.Offer(Report(1)));
+  EXPECT_TRUE(intake.holds());
+  intake.Offer(Report(2));
+  intake.Hold(Report(1));
+  EXPECT_EQ(intake.Roll(At(50))->live, 2);
+}
+
+TEST(Intake, IsFullAfterSoManyFramesUntilTheWindowEnds) {
+  Intake intake;
+  intake.Roll(At(0));
+  intake.Count(Intake::kFrames - 1);
   EXPECT_FALSE(intake.full());
-  intake.Count();
+  intake.Count(1);
   EXPECT_TRUE(intake.full());
   intake.Roll(At(49));
   EXPECT_TRUE(intake.full());

@@ -2,144 +2,120 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "governor/session/connection.h"
 
 namespace memgov::session {
 namespace {
 
+using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::HasSubstr;
 
-constexpr core::Instant kStart{};
+constexpr core::Instant kStart{seconds(100)};
 
-TEST(DescriptorOfPeer, ReadsOnlyWhatGrpcWritesForDescriptors) {
-  EXPECT_EQ(DescriptorOfPeer("fd:0"), 0);
-  EXPECT_EQ(DescriptorOfPeer("fd:4711"), 4711);
-  for (const char* peer :
-       {"", "fd:", "fd:-1", "fd:x", "fd:1x", "fd:99999999999", "unix:", "ipv4:127.0.0.1:1"}) {
-    EXPECT_EQ(DescriptorOfPeer(peer), std::nullopt) << peer;
-  }
-}
-
-// Real sockets, because the registry looks at their cookies. Only their descriptors matter.
 class RegistryTest : public testing::Test {
  protected:
-  ~RegistryTest() override {
-    for (const int fd : fds_) ::close(fd);
-  }
-
-  int Socket() {
-    fds_.push_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    return fds_.back();
-  }
-
-  static Ticket TicketFor(int fd, std::string container, std::string cgroup = "/a") {
+  static Ticket TicketOf(const std::string& tenant) {
     Ticket ticket;
-    ticket.cgroup = std::move(cgroup);
-    ticket.container = std::move(container);
-    socklen_t size = sizeof ticket.cookie;
-    EXPECT_EQ(::getsockopt(fd, SOL_SOCKET, SO_COOKIE, &ticket.cookie, &size), 0);
+    ticket.tenant = tenant;
     return ticket;
   }
 
-  bool Add(int fd, const std::string& container, core::Instant now = kStart) {
-    return registry_.AddConnection(fd, TicketFor(fd, container), now);
+  std::shared_ptr<Connection> Add(const std::string& tenant) {
+    auto connection = std::make_shared<Connection>(shared_, -1, TicketOf(tenant));
+    registry_.AddConnection(connection);
+    return connection;
   }
 
-  std::vector<int> fds_;
-  Registry registry_{{.streams = 3, .per_container = 2, .idle = seconds(10)}};
+  absl::Status Admit(const std::string& tenant, core::Instant now = kStart) {
+    return registry_.Admit(TicketOf(tenant), now, &hopeless_);
+  }
+
+  ConnectionShared shared_{{.now = [] { return kStart; }}, {}};
+  Registry registry_{{.connections = 5, .per_tenant = 3}};
+  bool hopeless_ = false;
 };
 
-TEST_F(RegistryTest, TracesAStreamToTheTicketOfItsConnection) {
-  const int fd = Socket();
-  ASSERT_TRUE(Add(fd, "redis"));
-  EXPECT_EQ(registry_.OpenStream(fd, nullptr)->container, "redis");
+TEST_F(RegistryTest, ATenantIsNamedByAcceptOrByItsContainerOrCgroup) {
+  Ticket ticket;
+  ticket.cgroup = "/a/b";
+  EXPECT_EQ(Registry::TenantOf(ticket), "/a/b");
+  ticket.container = "redis";
+  EXPECT_EQ(Registry::TenantOf(ticket), "redis");
+  ticket.tenant = "/a";
+  EXPECT_EQ(Registry::TenantOf(ticket), "/a");
 }
 
-TEST_F(RegistryTest, RefusesUnknownConnections) {
-  EXPECT_EQ(registry_.OpenStream(-1, nullptr).status().code(), absl::StatusCode::kUnauthenticated);
-  EXPECT_EQ(registry_.OpenStream(Socket(), nullptr).status().code(), absl::StatusCode::kUnauthenticated);
+TEST_F(RegistryTest, OneTenantOverItsCapDoesNotShutOutAnother) {
+  std::vector<std::shared_ptr<Connection>> greedy;
+  for (int i = 0; i < 3; ++i) greedy.push_back(Add("greedy"));
+  EXPECT_THAT(Admit("greedy").message(), HasSubstr("greedy has 3 connections"));
+  EXPECT_FALSE(hopeless_) << "it may be told";
+  EXPECT_TRUE(Admit("modest").ok());
+  greedy.push_back(Add("greedy"));
+  EXPECT_FALSE(Admit("greedy").ok());
+  EXPECT_TRUE(hopeless_);
+  registry_.RemoveConnection(greedy[0]);
+  registry_.RemoveConnection(greedy[1]);
+  EXPECT_TRUE(Admit("greedy").ok());
 }
 
-TEST_F(RegistryTest, RefusesADescriptorThatBecameAnotherConnection) {
-  const int fd = Socket();
-  ASSERT_TRUE(Add(fd, "redis"));
-  const int other = Socket();
-  ASSERT_EQ(::dup2(other, fd), fd);
-  EXPECT_EQ(registry_.OpenStream(fd, nullptr).status().code(), absl::StatusCode::kUnauthenticated);
+TEST_F(RegistryTest, AllTenantsTogetherHaveACap) {
+  std::vector<std::shared_ptr<Connection>> all;
+  for (const char* tenant : {"a", "b", "c", "d", "e"}) all.push_back(Add(tenant));
+  EXPECT_THAT(Admit("f").message(), HasSubstr("5 connections, its maximum"));
+  registry_.RemoveConnection(all[0]);
+  EXPECT_TRUE(Admit("f").ok());
 }
 
-TEST_F(RegistryTest, AConnectionHasOneStreamAtATime) {
-  const int fd = Socket();
-  ASSERT_TRUE(Add(fd, "redis"));
-  ASSERT_TRUE(registry_.OpenStream(fd, nullptr).ok());
-  EXPECT_EQ(registry_.OpenStream(fd, nullptr).status().code(), absl::StatusCode::kResourceExhausted);
-  registry_.CloseStream(fd, kStart);
-  EXPECT_TRUE(registry_.OpenStream(fd, nullptr).ok());
+TEST_F(RegistryTest, TheConnectionsOfATenantShareItsBudgetOfWork) {
+  const Ticket a = TicketOf("a"), b = TicketOf("b");
+  EXPECT_EQ(registry_.Work(a, kStart, Tenant::kWorkPerSecond - 1), core::Duration::zero());
+  EXPECT_GT(registry_.Work(a, kStart, Tenant::kWorkPerSecond), milliseconds(900));
+  EXPECT_EQ(registry_.Work(b, kStart, 100), core::Duration::zero()) << "another one has its own";
+  EXPECT_EQ(registry_.Work(a, kStart + seconds(2), 1), core::Duration::zero());
 }
 
-TEST_F(RegistryTest, OverItsCapAContainerIsToldSoAndFarOverItNothing) {
-  ASSERT_TRUE(Add(Socket(), "redis"));
-  ASSERT_TRUE(Add(Socket(), "redis"));
-  const int third = Socket();
-  ASSERT_TRUE(Add(third, "redis"));
-  const absl::Status refusal = registry_.OpenStream(third, nullptr)->refusal;
-  EXPECT_EQ(refusal.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(refusal.message()), HasSubstr("redis has 2 connections"));
-  EXPECT_TRUE(Add(Socket(), "redis"));
-  EXPECT_FALSE(Add(Socket(), "redis"));
-  const int neighbour = Socket();
-  ASSERT_TRUE(Add(neighbour, "nginx"));
-  EXPECT_TRUE(registry_.OpenStream(neighbour, nullptr)->refusal.ok());
-}
-
-TEST_F(RegistryTest, OutsideOfContainersTheCapIsOfTheCgroup) {
-  for (const char* cgroup : {"/a", "/a", "/b"}) {
-    const int fd = Socket();
-    ASSERT_TRUE(registry_.AddConnection(fd, TicketFor(fd, "", cgroup), kStart));
-    EXPECT_TRUE(registry_.OpenStream(fd, nullptr)->refusal.ok());
+TEST_F(RegistryTest, WhoComesBackFindsItsBudgetAsItLeftIt) {
+  const auto connection = Add("a");
+  registry_.Work(TicketOf("a"), kStart, 10 * Tenant::kWorkPerSecond);
+  registry_.RemoveConnection(connection);
+  for (int i = 0; i < 500; ++i) {
+    const auto other = Add("other " + std::to_string(i));
+    registry_.RemoveConnection(other);
+    EXPECT_TRUE(Admit("x", kStart + seconds(1)).ok());
   }
+  EXPECT_GT(registry_.Work(TicketOf("a"), kStart + seconds(1), 1), seconds(7));
 }
 
-TEST_F(RegistryTest, ConnectionsWithoutAStreamCountForAWhileOnly) {
-  const int first = Socket(), second = Socket(), third = Socket(), fourth = Socket();
-  ASSERT_TRUE(Add(first, "redis"));
-  ASSERT_TRUE(Add(second, "redis"));
-  ASSERT_TRUE(registry_.OpenStream(first, nullptr).ok());
-  ASSERT_TRUE(Add(third, "redis", kStart + seconds(11)));
-  EXPECT_TRUE(registry_.OpenStream(third, nullptr)->refusal.ok()) << "the second is gone by now";
-  ASSERT_TRUE(Add(fourth, "redis", kStart + seconds(22)));
-  EXPECT_FALSE(registry_.OpenStream(fourth, nullptr)->refusal.ok()) << "the first and third have streams";
+TEST_F(RegistryTest, ReportsOfATenantAreBounded) {
+  int passed = 0;
+  for (int i = 0; i < 10'000; ++i) passed += registry_.MayReport(TicketOf("a"), kStart) ? 1 : 0;
+  EXPECT_EQ(passed, 2 * Tenant::kReportsPerSecond);
+  EXPECT_TRUE(registry_.MayReport(TicketOf("b"), kStart));
+  EXPECT_TRUE(registry_.MayReport(TicketOf("a"), kStart + milliseconds(2)));
 }
 
-TEST_F(RegistryTest, ADescriptorThatIsUsedAgainCountsOnce) {
-  const int fd = Socket();
-  for (int i = 0; i < 10; ++i) ASSERT_TRUE(Add(fd, "redis"));
-  EXPECT_TRUE(registry_.OpenStream(fd, nullptr)->refusal.ok());
-}
-
-TEST_F(RegistryTest, CapsTheStreamsOfAllContainers) {
-  for (const char* container : {"a", "b", "c"}) {
-    const int fd = Socket();
-    ASSERT_TRUE(Add(fd, container));
-    ASSERT_TRUE(registry_.OpenStream(fd, nullptr).ok());
-  }
-  const int fd = Socket();
-  ASSERT_TRUE(Add(fd, "d"));
-  EXPECT_EQ(registry_.OpenStream(fd, nullptr).status().code(), absl::StatusCode::kResourceExhausted);
-  registry_.CloseStream(fds_[0], kStart);
-  EXPECT_TRUE(registry_.OpenStream(fd, nullptr).ok());
-}
-
-TEST_F(RegistryTest, ClientIdsAreNeverReused) {
-  const core::ClientId first = registry_.AddClient(nullptr);
+TEST_F(RegistryTest, ClientIdsAreNeverUsedAgain) {
+  const auto connection = Add("a");
+  const core::ClientId first = registry_.AddClient(connection);
+  EXPECT_EQ(registry_.FindClient(first), connection);
   registry_.RemoveClient(first);
-  EXPECT_NE(registry_.AddClient(nullptr), first);
   EXPECT_EQ(registry_.FindClient(first), nullptr);
+  EXPECT_NE(registry_.AddClient(connection), first);
+}
+
+TEST_F(RegistryTest, WaitsForTheLastConnection) {
+  EXPECT_TRUE(registry_.WaitForNoConnections(core::Duration::zero()));
+  const auto connection = Add("a");
+  EXPECT_FALSE(registry_.WaitForNoConnections(milliseconds(1)));
+  registry_.RemoveConnection(connection);
+  EXPECT_TRUE(registry_.WaitForNoConnections(core::Duration::zero()));
 }
 
 }  // namespace

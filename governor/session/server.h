@@ -1,8 +1,13 @@
 // The gRPC side of clients: streams in, values out. The daemon hands in attested connections and gets back
-// core values; no protobuf or gRPC type leaves this room.
+// core values; no protobuf or HTTP/2 type leaves this room.
 //
-// Threads: one gRPC thread runs all streams and all callbacks. The methods may be called from any thread;
-// they never wait for a peer. A callback must not block, and must not destroy the server or call Shutdown.
+// The threat: every container may reach the socket, and a peer may send whatever it likes as fast as it can.
+// What a connection can make this room do or hold is bounded by frame_guard.h, what a tenant can by
+// registry.h; a peer that goes beyond loses its connection, one that is only fast is read more slowly.
+//
+// Threads: one session thread reads all connections and runs all callbacks. The methods may be called from
+// any thread; they never wait for a peer. A callback must not block, and must not destroy the server or call
+// Shutdown.
 //
 // The life of a client, as the daemon sees it:
 //   Adopt(fd, ticket) -> on_attach(request) -> Welcome(id) or Refuse(id)
@@ -32,7 +37,7 @@ struct Ticket {
   int pid = 0;
   std::string cgroup;        // below the root of the memory hierarchy
   std::string container;     // short name; empty outside of any
-  std::string tenant;        // whose budgets this counts in; as base/fair_share.h wants it
+  std::string tenant;        // whose budgets this counts in; empty: the container, or the cgroup outside of any
   std::uint64_t cookie = 0;  // SO_COOKIE of the connection
   absl::Status refusal;      // not OK: the peer's stream ends with this status, whatever it says
 };
@@ -55,33 +60,39 @@ struct WelcomeInfo {
   core::Duration report_every = std::chrono::seconds(1);
 };
 
+// A connection that has ended.
+struct ConnectionEnd {
+  Ticket ticket;
+  absl::Status why;  // not OK: what the peer did wrong, or why it was not served
+};
+
 class SessionServer {
  public:
-  // All on the gRPC thread. Post what takes time to another thread.
+  // All on the session thread. Post what takes time to another thread.
   struct Callbacks {
     std::function<void(AttachRequest)> on_attach;
-    std::function<void(core::ClientReport)> on_report;    // at most 20 a second for a client, the newest
+    // At most 20 a second for a client and 1,000 for a tenant, the newest.
+    std::function<void(core::ClientReport)> on_report;
     std::function<void(core::ClientOutcome)> on_outcome;  // at most one for each directive sent to the client
     std::function<void(core::ClientId, std::string why)> on_detached;
+    // Exactly once for each adopted connection, after its last on_detached. May be absent.
+    std::function<void(ConnectionEnd)> on_closed;
   };
 
   struct Options {
     std::string version = "memgovd";               // Welcome.governor
     std::function<core::Instant()> now = nullptr;  // stamps received_at; any thread
-    std::size_t max_connections = 20000;           // of all containers together
-    std::size_t max_per_container = 64;            // of one container (of one cgroup outside of containers)
+    std::size_t max_connections = 20000;           // of all tenants together
+    std::size_t max_per_tenant = 1024;
     core::Duration hello_within = std::chrono::seconds(5);  // from the start of the stream to Hello, and
                                                             // from the connection to the start of the stream
     core::Duration linger =
         std::chrono::seconds(1);  // for a peer to read why its stream ended; then it is cut
     std::size_t max_queued = 8;   // directives that wait for a client to read; one more and it is dropped
-    std::size_t memory_quota_bytes = std::size_t{256} << 20;  // gRPC's buffers for all clients together
   };
 
-  // Callbacks and Options.now are needed. Silences what protobuf and gRPC write to stderr about bad peers,
-  // for the whole process. Starts the server and checks on a connection of its own that a stream can be
-  // traced back to the very descriptor it came in on. If this gRPC library does not allow that, peers cannot
-  // be told apart: FAILED_PRECONDITION, and nothing is served.
+  // Callbacks and Options.now are needed. Silences what protobuf writes to stderr about bad peers, for the
+  // whole process.
   static absl::StatusOr<std::unique_ptr<SessionServer>> Start(Options options, Callbacks callbacks);
 
   // Shutdown(0) if that has not been called.
@@ -90,8 +101,8 @@ class SessionServer {
   SessionServer(const SessionServer&) = delete;
   SessionServer& operator=(const SessionServer&) = delete;
 
-  // Serves the connected, non-blocking socket `fd` and owns it from now on. Over the caps the peer gets
-  // RESOURCE_EXHAUSTED; far over them the connection is closed without a word.
+  // Serves the connected socket `fd` and owns it from now on. Over the caps the peer gets RESOURCE_EXHAUSTED;
+  // far over them the connection is closed without a word.
   void Adopt(int fd, Ticket ticket);
 
   // Answers on_attach. A client that has left meanwhile is no error.
@@ -102,8 +113,8 @@ class SessionServer {
   void Refuse(core::ClientId client, absl::Status why);
 
   // Sends a directive; `reason_text` is its reason as one sentence. Written at once from the calling thread
-  // unless an earlier write is under way. False if it is certain that it will not arrive: the client has
-  // left, was not welcomed, or does not read (then it is dropped, and on_detached follows).
+  // unless the client has not read what came before. False if it is certain that it will not arrive: the
+  // client has left, was not welcomed, or does not read (then it is dropped, and on_detached follows).
   bool Send(const core::Directive& directive, const std::string& reason_text);
 
   // Ends all streams with UNAVAILABLE, waits at most about `within` for peers to notice, then cuts them off.

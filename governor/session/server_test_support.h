@@ -28,6 +28,7 @@ struct Record {
   std::vector<core::ClientReport> reports;
   std::vector<core::ClientOutcome> outcomes;
   std::vector<std::pair<core::ClientId, std::string>> detached;
+  std::vector<ConnectionEnd> closed;
 };
 
 class Recorder {
@@ -37,7 +38,8 @@ class Recorder {
             .on_report = [this](core::ClientReport r) { Add(&Record::reports, r); },
             .on_outcome = [this](core::ClientOutcome o) { Add(&Record::outcomes, std::move(o)); },
             .on_detached = [this](core::ClientId c,
-                                  std::string why) { Add(&Record::detached, std::pair(c, std::move(why))); }};
+                                  std::string why) { Add(&Record::detached, std::pair(c, std::move(why))); },
+            .on_closed = [this](ConnectionEnd end) { Add(&Record::closed, std::move(end)); }};
   }
 
   // The record once `until` holds; a failure if that takes longer than anything should.

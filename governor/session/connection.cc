@@ -1,0 +1,386 @@
+#include "governor/session/connection.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "governor/session/wire.h"
+#include "memgov/v1/session.pb.h"
+
+namespace memgov::session {
+namespace {
+
+// Directives whose outcome may still come. A client that owes more is not going to answer the oldest.
+constexpr std::size_t kMaxUnanswered = 256;
+constexpr double kWorkPerByte = 1.0 / 1024;  // see Tenant
+
+absl::Status Stopping() { return absl::UnavailableError("memgovd stops"); }
+
+}  // namespace
+
+ConnectionShared::ConnectionShared(SessionServer::Options options_in, SessionServer::Callbacks callbacks_in)
+    : options(std::move(options_in)),
+      callbacks(std::move(callbacks_in)),
+      registry({.connections = options.max_connections, .per_tenant = options.max_per_tenant}),
+      due(io, options.now, [](Connection* connection) { connection->OnDue(); }) {}
+
+Connection::Connection(ConnectionShared& shared, int fd, Ticket ticket)
+    : shared_(shared), ticket_(std::move(ticket)), socket_(shared.io), fd_(fd) {}
+
+void Connection::Start() {
+  boost::system::error_code error;
+  socket_.assign(fd_, error);
+  if (error) {
+    ::close(fd_);
+    const std::lock_guard lock(mutex_);
+    fd_ = -1;
+  } else {
+    const std::lock_guard lock(mutex_);
+    deadline_ = shared_.options.now() + shared_.options.hello_within;
+  }
+  if (error) return End(absl::ResourceExhaustedError("epoll: " + error.message()));
+  Attend();
+}
+
+// --- reading
+// ---------------------------------------------------------------------------------------------------
+
+void Connection::WaitToRead() {
+  if (waits_to_read_) return;
+  waits_to_read_ = true;
+  socket_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                     [self = shared_from_this()](const boost::system::error_code& error) {
+                       self->waits_to_read_ = false;
+                       if (!error) self->Read();
+                     });
+}
+
+// One piece, so that everybody has a turn.
+void Connection::Read() {
+  const ssize_t size =
+      ::recv(socket_.native_handle(), shared_.buffer.data(), shared_.buffer.size(), MSG_DONTWAIT);
+  if (size == 0) return End(absl::OkStatus());
+  if (size < 0) {
+    if (errno == EAGAIN || errno == EINTR) return Attend();
+    return End(absl::OkStatus());  // the peer is gone
+  }
+  const core::Instant now = shared_.options.now();
+  DeliverReport(intake_.Roll(now));
+  const std::uint64_t frames = guard_.frames();
+  const absl::Status taken = Take({shared_.buffer.data(), static_cast<std::size_t>(size)});
+  const std::uint64_t new_frames = guard_.frames() - frames;
+  intake_.Count(new_frames);
+  const core::Duration wait = shared_.registry.Work(
+      ticket_, now, static_cast<double>(new_frames) + static_cast<double>(size) * kWorkPerByte);
+  read_again_ = now + (intake_.full() ? std::max(wait, intake_.UntilRoll(now)) : wait);
+  Deliver();
+  if (!taken.ok()) return End(taken);
+  Attend();
+}
+
+// Not OK: the peer did what no client does.
+absl::Status Connection::Take(absl::string_view bytes) {
+  const std::lock_guard lock(mutex_);
+  if (phase_ == Phase::kDraining || phase_ == Phase::kEnded) return absl::OkStatus();
+  absl::Status taken = guard_.Take(bytes, shared_.options.now());
+  if (taken.ok()) {
+    if (grpc_ == nullptr) grpc_ = std::make_unique<GrpcConnection>(static_cast<CallHandler*>(this));
+    taken = grpc_->Receive(bytes);
+  } else if (grpc_ != nullptr) {
+    grpc_->GoAway(NGHTTP2_ENHANCE_YOUR_CALM, taken.message());
+  }
+  FlushLocked();
+  return taken;
+}
+
+void Connection::OnCall() {
+  if (phase_ != Phase::kSilent) return;
+  phase_ = Phase::kGreeting;
+  deadline_ = shared_.options.now() + shared_.options.hello_within;
+  if (!ticket_.refusal.ok()) CloseLocked(ticket_.refusal);
+}
+
+void Connection::OnMessage(absl::string_view bytes) {
+  if (phase_ == Phase::kClosing) return;
+  v1::ClientMessage message;
+  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return CloseLocked(absl::InvalidArgumentError("not a memgov.v1.ClientMessage"));
+  }
+  absl::StatusOr<ClientSaid> said = FromWire(message);
+  if (!said.ok()) return CloseLocked(said.status());
+  if (!client_ && !std::holds_alternative<AttachRequest>(*said)) {
+    return CloseLocked(absl::InvalidArgumentError("the first message must be hello"));
+  }
+  std::visit([this](auto&& body) { Accept(std::forward<decltype(body)>(body)); }, *std::move(said));
+}
+
+void Connection::OnBadMessage(absl::Status why) { CloseLocked(std::move(why)); }
+
+void Connection::OnHalfClosed() { CloseLocked(absl::OkStatus()); }
+
+void Connection::OnCallOver() {
+  if (client_) {
+    const bool left = phase_ != Phase::kClosing || why_.ok();
+    shared_.registry.RemoveClient(*client_);
+    events_.emplace_back(Detached{*client_, left ? "the client left" : std::string(why_.message())});
+    client_.reset();
+  }
+  unanswered_.clear();
+  if (ends_after_call_) return DrainLocked();
+  phase_ = Phase::kSilent;
+  deadline_ = shared_.options.now() + shared_.options.hello_within;
+}
+
+void Connection::Accept(AttachRequest request) {
+  if (client_)
+    return CloseLocked(absl::InvalidArgumentError("hello: a second one; a stream has exactly one"));
+  phase_ = Phase::kAttaching;
+  client_ = shared_.registry.AddClient(shared_from_this());
+  request.client = *client_;
+  request.ticket = ticket_;
+  events_.emplace_back(std::move(request));
+}
+
+void Connection::Accept(core::ClientReport report) {
+  report.client = *client_;
+  report.received_at = shared_.options.now();
+  if (const auto offered = intake_.Offer(report)) events_.emplace_back(*offered);
+}
+
+void Connection::Accept(core::ClientOutcome outcome) {
+  if (unanswered_.erase(outcome.directive) == 0) {
+    return CloseLocked(absl::InvalidArgumentError(
+        absl::StrCat("outcome.id: ", static_cast<std::uint64_t>(outcome.directive),
+                     " is no directive that was sent to this client and is still open")));
+  }
+  if (const auto held = intake_.TakeHeld()) events_.emplace_back(*held);
+  outcome.client = *client_;
+  outcome.received_at = shared_.options.now();
+  events_.emplace_back(std::move(outcome));
+}
+
+// --- for the callbacks
+// -------------------------------------------------------------------------------------------
+
+void Connection::Deliver() {
+  std::vector<Event> events;
+  {
+    const std::lock_guard lock(mutex_);
+    events.swap(events_);
+  }
+  for (Event& event : events) {
+    if (auto* request = std::get_if<AttachRequest>(&event)) {
+      shared_.callbacks.on_attach(std::move(*request));
+    } else if (auto* report = std::get_if<core::ClientReport>(&event)) {
+      DeliverReport(*report);
+    } else if (auto* outcome = std::get_if<core::ClientOutcome>(&event)) {
+      shared_.callbacks.on_outcome(std::move(*outcome));
+    } else if (auto* detached = std::get_if<Detached>(&event)) {
+      intake_.TakeHeld();
+      shared_.callbacks.on_detached(detached->client, std::move(detached->why));
+    }
+  }
+}
+
+void Connection::DeliverReport(const std::optional<core::ClientReport>& report) {
+  if (!report) return;
+  if (shared_.registry.MayReport(ticket_, shared_.options.now())) {
+    shared_.callbacks.on_report(*report);
+  } else {
+    intake_.Hold(*report);
+  }
+}
+
+// --- to the client
+// -----------------------------------------------------------------------------------------------
+
+void Connection::Welcome(const std::string& message) {
+  const std::lock_guard lock(mutex_);
+  // A later one tells a client that its mode has changed.
+  if (phase_ != Phase::kAttaching && phase_ != Phase::kAttached) return;
+  phase_ = Phase::kAttached;
+  grpc_->Write(message);
+  FlushLocked();
+  AttendSoon();
+}
+
+void Connection::Refuse(absl::Status why) {
+  const std::lock_guard lock(mutex_);
+  CloseLocked(std::move(why));
+  FlushLocked();
+  AttendSoon();
+}
+
+bool Connection::Send(core::DirectiveId id, const std::string& message) {
+  const std::lock_guard lock(mutex_);
+  if (phase_ != Phase::kAttached) return false;
+  if (grpc_->waiting_messages() >= shared_.options.max_queued) {
+    CloseLocked(absl::ResourceExhaustedError(absl::StrCat(
+        "the client does not read: ", grpc_->waiting_messages(), " directives are waiting for it")));
+    ::shutdown(fd_, SHUT_RDWR);  // it would not read the status either; Read ends the connection
+    return false;
+  }
+  unanswered_.insert(id);
+  if (unanswered_.size() > kMaxUnanswered) unanswered_.erase(unanswered_.begin());
+  grpc_->Write(message);
+  FlushLocked();
+  if (blocked_) AttendSoon();
+  return true;
+}
+
+void Connection::FlushLocked() {
+  while (grpc_ != nullptr && fd_ >= 0 && !blocked_) {
+    if (unsent_.empty()) unsent_ = grpc_->ToSend();
+    if (unsent_.empty()) return;
+    const ssize_t sent = ::send(fd_, unsent_.data(), unsent_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0) {
+      unsent_.remove_prefix(static_cast<std::size_t>(sent));
+    } else if (errno == EAGAIN) {
+      blocked_ = true;
+    } else if (errno != EINTR) {
+      return;  // the peer is gone; reading tells
+    }
+  }
+}
+
+// --- the end
+// -----------------------------------------------------------------------------------------------------
+
+void Connection::CloseLocked(absl::Status why) {
+  if (phase_ == Phase::kSilent || phase_ >= Phase::kClosing) return;
+  phase_ = Phase::kClosing;
+  deadline_ = shared_.options.now() + shared_.options.linger;
+  ends_after_call_ = ends_after_call_ || !why.ok();
+  why_ = std::move(why);
+  grpc_->Finish(why_);
+}
+
+// Nothing more will be said: the peer sees the end when it has read what came before.
+void Connection::DrainLocked() {
+  phase_ = Phase::kDraining;
+  deadline_ = shared_.options.now() + shared_.options.linger;
+  grpc_->GoAway(NGHTTP2_NO_ERROR, why_.message());
+}
+
+void Connection::Stop() {
+  bool never_spoke = false;
+  {
+    const std::lock_guard lock(mutex_);
+    never_spoke = grpc_ == nullptr;
+    ends_after_call_ = true;
+    CloseLocked(Stopping());
+    if (phase_ == Phase::kSilent && !never_spoke) DrainLocked();
+    FlushLocked();
+  }
+  Deliver();
+  if (never_spoke) return End(absl::OkStatus());
+  Attend();
+}
+
+void Connection::End(absl::Status why) {
+  const std::shared_ptr<Connection> self = shared_from_this();
+  {
+    const std::lock_guard lock(mutex_);
+    if (phase_ == Phase::kEnded) return;
+    if (client_) {
+      shared_.registry.RemoveClient(*client_);
+      const absl::Status& reason = !why.ok() ? why : phase_ == Phase::kClosing ? why_ : absl::OkStatus();
+      events_.emplace_back(
+          Detached{*client_, reason.ok() ? "the client left" : std::string(reason.message())});
+      client_.reset();
+    }
+    if (why.ok()) why = why_;
+    phase_ = Phase::kEnded;
+    fd_ = -1;
+    boost::system::error_code ignored;
+    socket_.close(ignored);
+  }
+  shared_.due.Move(this, due_, core::Instant::max());
+  due_ = core::Instant::max();
+  Deliver();
+  shared_.registry.RemoveConnection(self);
+  if (shared_.callbacks.on_closed) shared_.callbacks.on_closed({.ticket = ticket_, .why = std::move(why)});
+}
+
+// --- when something is due
+// -----------------------------------------------------------------------------------------
+
+void Connection::AttendSoon() {
+  boost::asio::post(shared_.io, [self = shared_from_this()] {
+    self->Deliver();
+    self->Attend();
+  });
+}
+
+void Connection::OnDue() {
+  const std::shared_ptr<Connection> self = shared_from_this();
+  due_ = core::Instant::max();
+  const core::Instant now = shared_.options.now();
+  bool ends = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (phase_ == Phase::kEnded) return;
+    if (phase_ == Phase::kGreeting && now >= deadline_) {
+      CloseLocked(absl::InvalidArgumentError("no hello in time"));
+    } else if (now >= deadline_) {
+      ends = phase_ == Phase::kSilent || phase_ >= Phase::kClosing;
+      if (phase_ == Phase::kSilent) why_ = absl::DeadlineExceededError("no call in time");
+      if (phase_ == Phase::kSilent && grpc_ != nullptr) grpc_->GoAway(NGHTTP2_NO_ERROR, why_.message());
+    }
+    FlushLocked();
+  }
+  Deliver();
+  if (ends) return End(absl::OkStatus());
+  DeliverReport(intake_.Roll(now));
+  Attend();
+}
+
+// Waits for what has to be waited for.
+void Connection::Attend() {
+  bool blocked = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (phase_ == Phase::kEnded) return;
+    // Its peer reads to the end and then closes, unless we would wait for ever.
+    if (phase_ == Phase::kDraining && !blocked_) ::shutdown(fd_, SHUT_WR);
+    blocked = blocked_;
+  }
+  const core::Instant now = shared_.options.now();
+  if (read_again_ <= now) WaitToRead();
+  if (blocked && !waits_to_write_) {
+    waits_to_write_ = true;
+    socket_.async_wait(boost::asio::posix::stream_descriptor::wait_write,
+                       [self = shared_from_this()](const boost::system::error_code& error) {
+                         self->waits_to_write_ = false;
+                         if (error) return;
+                         {
+                           const std::lock_guard lock(self->mutex_);
+                           self->blocked_ = false;
+                           self->FlushLocked();
+                         }
+                         self->Deliver();
+                         self->Attend();
+                       });
+  }
+  const core::Instant next = NextDue();
+  shared_.due.Move(this, due_, next);
+  due_ = next;
+}
+
+core::Instant Connection::NextDue() const {
+  core::Instant next = core::Instant::max();
+  const core::Instant now = shared_.options.now();
+  {
+    const std::lock_guard lock(mutex_);
+    if (phase_ != Phase::kAttaching && phase_ != Phase::kAttached) next = deadline_;
+  }
+  if (!waits_to_read_) next = std::min(next, read_again_);
+  if (intake_.holds()) next = std::min(next, now + intake_.UntilRoll(now));
+  return next;
+}
+
+}  // namespace memgov::session

@@ -1,0 +1,108 @@
+// The server's side of one HTTP/2 connection that carries gRPC, on nghttp2: one Attach call at a time, and an
+// answer for every other. Knows bytes and messages; no socket, clock or thread. The counterpart of the C
+// client's grpc_stream.
+//
+// What gRPC adds to HTTP/2: a POST to /package.Service/Method; each message is preceded by a byte
+// (compressed?) and its length in 4 bytes, big endian; the call ends with trailers that hold grpc-status and
+// grpc-message.
+//
+// Bytes go through a FrameGuard first; this class relies on it for what HTTP/2 alone does not bound.
+
+#pragma once
+
+#include <nghttp2/nghttp2.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace memgov::session {
+
+// What happens to the Attach call. Called within Receive and ToSend of the connection.
+class CallHandler {
+ public:
+  virtual ~CallHandler() = default;
+  virtual void OnCall() = 0;                            // it begins
+  virtual void OnMessage(absl::string_view bytes) = 0;  // a whole one, without its prefix
+  virtual void OnBadMessage(absl::Status why) = 0;      // too long or compressed; no other will come
+  virtual void OnHalfClosed() = 0;                      // the client has nothing more to say
+  virtual void OnCallOver() = 0;                        // ended by either side; once for each OnCall
+};
+
+class GrpcConnection {
+ public:
+  // The longest message of a client, without prefix. A Hello with three names of 256 bytes has about 800.
+  static constexpr std::size_t kMaxMessage = 4096;
+
+  // `handler` outlives the connection.
+  explicit GrpcConnection(CallHandler* handler);
+  ~GrpcConnection();
+  GrpcConnection(const GrpcConnection&) = delete;
+  GrpcConnection& operator=(const GrpcConnection&) = delete;
+
+  // Takes bytes of the peer. Not OK: the connection is broken, with what it broke; send what is left and
+  // close.
+  absl::Status Receive(absl::string_view bytes);
+
+  // Queues a message to the peer of the present call. No call: dropped.
+  void Write(absl::string_view message);
+
+  // Messages that nghttp2 has not taken yet because the peer or the socket does not take them.
+  std::size_t waiting_messages() const { return waiting_messages_; }
+
+  // Ends the present call with this status, after what has been written. OnCallOver comes when it is sent.
+  void Finish(const absl::Status& status);
+
+  // Tells the peer that the connection ends: GOAWAY with `why` as its text. No new call is accepted.
+  void GoAway(nghttp2_error_code code, absl::string_view why);
+
+  // The next bytes to send, empty if there are none; valid until the next call of ToSend. All of it counts as
+  // sent.
+  absl::string_view ToSend();
+
+ private:
+  friend struct Nghttp2Callbacks;  // the C functions that nghttp2 calls, in the .cc file
+
+  // The request whose headers are being read.
+  struct Request {
+    std::int32_t stream = 0;
+    std::size_t size = 0;  // of all names and values
+    bool attach = false;   // the path is Attach's
+    bool post = false;
+    bool grpc = false;  // content-type
+    std::string path;   // its beginning, for the answer
+  };
+
+  void OnHeader(absl::string_view name, absl::string_view value);
+  void OnRequest();
+  void OnData(absl::string_view bytes);
+  bool TakePrefix();
+  void AnswerOther(std::int32_t stream, const absl::Status& status);
+  void AnswerNoGrpc();
+  std::size_t ReadOutbox(std::uint8_t* to, std::size_t size, std::uint32_t* flags);
+
+  CallHandler* const handler_;
+  nghttp2_session* session_ = nullptr;
+  Request request_;
+
+  std::int32_t call_ = 0;  // stream of the present Attach call; 0: none
+  bool answered_ = false;  // its response headers have been submitted
+  bool deaf_ = false;      // what it sends is ignored from now on
+  std::string inbox_;      // the message that is being received, with its prefix
+  std::size_t message_size_ = 0;
+  std::string outbox_;  // messages with their prefixes
+  std::size_t waiting_messages_ = 0;
+  bool finishing_ = false;  // trailers_ follow the outbox
+  absl::Status status_;
+  std::string broken_;        // nghttp2's word on what the peer did wrong
+  bool peer_leaves_ = false;  // it has said GOAWAY
+};
+
+// A gRPC status in the trailers' words: percent-encoded UTF-8, cut to 512 bytes.
+std::string PercentEncoded(absl::string_view text);
+
+}  // namespace memgov::session

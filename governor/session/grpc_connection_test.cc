@@ -1,0 +1,272 @@
+// The two ends of a connection in one process, without sockets: our server and nghttp2's client.
+
+#include "governor/session/grpc_connection.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nghttp2/nghttp2.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace memgov::session {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class Calls : public CallHandler {
+ public:
+  void OnCall() override { said.emplace_back("call"); }
+  void OnMessage(absl::string_view bytes) override { said.push_back(absl::StrCat("message ", bytes)); }
+  void OnBadMessage(absl::Status why) override { said.push_back(absl::StrCat("bad: ", why.message())); }
+  void OnHalfClosed() override { said.emplace_back("half-closed"); }
+  void OnCallOver() override { said.emplace_back("over"); }
+
+  std::vector<std::string> said;
+};
+
+std::string Framed(absl::string_view message) {
+  std::string framed(5, '\0');
+  framed[3] = static_cast<char>(message.size() >> 8);
+  framed[4] = static_cast<char>(message.size());
+  return framed.append(message.data(), message.size());
+}
+
+class Peer {
+ public:
+  struct Stream {
+    std::map<std::string, std::string> headers;
+    std::string data;
+    bool closed = false;
+  };
+
+  Peer() {
+    nghttp2_session_callbacks* callbacks = nullptr;
+    nghttp2_session_callbacks_new(&callbacks);
+    nghttp2_session_callbacks_set_on_header_callback(
+        callbacks, [](nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t n,
+                      const std::uint8_t* value, std::size_t v, std::uint8_t, void* user) {
+          Of(user).streams[frame->hd.stream_id].headers[Text(name, n)] = Text(value, v);
+          return 0;
+        });
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
+        callbacks, [](nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* bytes,
+                      std::size_t size, void* user) {
+          Of(user).streams[id].data += Text(bytes, size);
+          return 0;
+        });
+    nghttp2_session_callbacks_set_on_stream_close_callback(
+        callbacks, [](nghttp2_session*, std::int32_t id, std::uint32_t, void* user) {
+          Of(user).streams[id].closed = true;
+          return 0;
+        });
+    nghttp2_session_callbacks_set_on_frame_recv_callback(
+        callbacks, [](nghttp2_session*, const nghttp2_frame* frame, void* user) {
+          if (frame->hd.type == NGHTTP2_GOAWAY) {
+            Of(user).goaway = Text(frame->goaway.opaque_data, frame->goaway.opaque_data_len);
+          }
+          return 0;
+        });
+    nghttp2_session_client_new(&session_, callbacks, this);
+    nghttp2_session_callbacks_del(callbacks);
+    nghttp2_submit_settings(session_, 0, nullptr, 0);
+  }
+  ~Peer() { nghttp2_session_del(session_); }
+
+  std::int32_t Call(std::string path = "/memgov.v1.Session/Attach", std::string type = "application/grpc") {
+    const auto header = [](const char* name, const std::string& value) {
+      return nghttp2_nv{reinterpret_cast<std::uint8_t*>(const_cast<char*>(name)),
+                        reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), std::strlen(name),
+                        value.size(), 0};
+    };
+    const nghttp2_nv headers[] = {header(":method", "POST"), header(":scheme", "http"), header(":path", path),
+                                  header(":authority", "x"), header("content-type", type)};
+    nghttp2_data_provider provider{};
+    provider.read_callback = [](nghttp2_session*, std::int32_t id, std::uint8_t* to, std::size_t size,
+                                std::uint32_t* flags, nghttp2_data_source*, void* user) -> ssize_t {
+      std::string& out = Of(user).out[id];
+      const std::size_t taken = std::min(size, out.size());
+      std::copy_n(out.begin(), taken, to);
+      out.erase(0, taken);
+      if (out.empty() && Of(user).ends) *flags |= NGHTTP2_DATA_FLAG_EOF;
+      if (taken == 0 && *flags == 0) return NGHTTP2_ERR_DEFERRED;
+      return static_cast<ssize_t>(taken);
+    };
+    return nghttp2_submit_request(session_, nullptr, headers, 5, &provider, nullptr);
+  }
+
+  void Say(std::int32_t stream, const std::string& bytes) {
+    out[stream] += bytes;
+    nghttp2_session_resume_data(session_, stream);
+  }
+
+  // Carries bytes both ways until nobody has any. The server's last status.
+  absl::Status Talk(GrpcConnection& server) {
+    absl::Status status;
+    for (bool some = true; some;) {
+      some = false;
+      const std::uint8_t* bytes = nullptr;
+      for (ssize_t n; (n = nghttp2_session_mem_send(session_, &bytes)) > 0; some = true) {
+        status = server.Receive(Text(bytes, static_cast<std::size_t>(n)));
+      }
+      for (absl::string_view sent; !(sent = server.ToSend()).empty(); some = true) {
+        nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(sent.data()), sent.size());
+      }
+    }
+    return status;
+  }
+
+  std::map<std::int32_t, Stream> streams;
+  std::map<std::int32_t, std::string> out;
+  std::string goaway;
+  bool ends = false;
+
+ private:
+  static Peer& Of(void* user) { return *static_cast<Peer*>(user); }
+  static std::string Text(const std::uint8_t* bytes, std::size_t size) {
+    return {reinterpret_cast<const char*>(bytes), size};
+  }
+  nghttp2_session* session_ = nullptr;
+};
+
+class GrpcConnectionTest : public testing::Test {
+ protected:
+  Calls calls_;
+  GrpcConnection server_{&calls_};
+  Peer peer_;
+};
+
+TEST_F(GrpcConnectionTest, MessagesGoBothWaysAndTrailersEndTheCall) {
+  const std::int32_t stream = peer_.Call();
+  peer_.Say(stream, Framed("one") + Framed("") + Framed("two").substr(0, 6));
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  peer_.Say(stream, Framed("two").substr(6));
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_THAT(calls_.said, ElementsAre("call", "message one", "message ", "message two"));
+
+  server_.Write("hello");
+  server_.Write("world");
+  EXPECT_EQ(server_.waiting_messages(), 2u);
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_EQ(server_.waiting_messages(), 0u);
+  EXPECT_EQ(peer_.streams[stream].data, Framed("hello") + Framed("world"));
+  EXPECT_EQ(peer_.streams[stream].headers[":status"], "200");
+
+  server_.Write("last");
+  server_.Finish(absl::AbortedError("50% done\n"));
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_THAT(peer_.streams[stream].data, HasSubstr("last"));
+  EXPECT_EQ(peer_.streams[stream].headers["grpc-status"], "10");
+  EXPECT_EQ(peer_.streams[stream].headers["grpc-message"], "50%25 done%0A");
+  EXPECT_TRUE(peer_.streams[stream].closed) << "also where the peer has not ended its side";
+  EXPECT_EQ(calls_.said.back(), "over");
+}
+
+TEST_F(GrpcConnectionTest, ACallMayEndBeforeAnyMessageAndAnotherFollow) {
+  const std::int32_t first = peer_.Call();
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  server_.Finish(absl::UnauthenticatedError("who are you?"));
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_EQ(peer_.streams[first].headers["grpc-status"], "16");
+  EXPECT_TRUE(peer_.streams[first].closed);
+  const std::int32_t second = peer_.Call();
+  peer_.Say(second, Framed("again"));
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_THAT(calls_.said, ElementsAre("call", "over", "call", "message again"));
+}
+
+TEST_F(GrpcConnectionTest, TheEndOfTheClientsSideIsTold) {
+  peer_.ends = true;
+  peer_.Call();
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_THAT(calls_.said, ElementsAre("call", "half-closed"));
+  server_.Finish(absl::OkStatus());
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_EQ(calls_.said.back(), "over");
+}
+
+TEST_F(GrpcConnectionTest, OtherCallsAreAnswered) {
+  const std::int32_t call = peer_.Call();
+  const std::int32_t second = peer_.Call();
+  const std::int32_t reflection = peer_.Call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
+  const std::int32_t web = peer_.Call("/memgov.v1.Session/Attach", "text/html");
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_FALSE(peer_.streams[call].closed);
+  EXPECT_EQ(peer_.streams[second].headers["grpc-status"], "8");
+  EXPECT_THAT(peer_.streams[second].headers["grpc-message"], HasSubstr("has an Attach stream already"));
+  EXPECT_EQ(peer_.streams[reflection].headers["grpc-status"], "12");
+  EXPECT_THAT(peer_.streams[reflection].headers["grpc-message"],
+              HasSubstr("clients call /memgov.v1.Session"));
+  EXPECT_EQ(peer_.streams[web].headers[":status"], "415");
+  EXPECT_TRUE(peer_.streams[web].closed);
+  EXPECT_THAT(calls_.said, ElementsAre("call"));
+}
+
+TEST_F(GrpcConnectionTest, MessagesThatAreTooLongOrCompressedAreTheLast) {
+  const std::int32_t stream = peer_.Call();
+  peer_.Say(stream, std::string("\0\0\0\x10\x01", 5) + std::string(5000, 'x') + Framed("after"));
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_THAT(calls_.said, ElementsAre("call", "bad: a message of 4097 bytes; at most 4096 are allowed"));
+
+  Calls calls;
+  GrpcConnection server(&calls);
+  Peer peer;
+  peer.Say(peer.Call(), std::string("\1\0\0\0\1x", 6) + Framed("after"));
+  EXPECT_EQ(peer.Talk(server), absl::OkStatus());
+  EXPECT_THAT(calls.said, ElementsAre("call", HasSubstr("a compressed message")));
+}
+
+TEST_F(GrpcConnectionTest, WhatIsNotHttp2IsAnError) {
+  const std::string magic = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+  const std::string settings("\0\0\0\4\0\0\0\0\0", 9);
+  for (const std::string& bytes :
+       {magic + settings + std::string("\0\0\1\0\0\0\0\0\0x", 10),     // DATA on stream 0
+        magic + settings + std::string("\0\0\1\1\5\0\0\0\1\x80", 10),  // HPACK index 0
+        magic + settings +
+            std::string("\0\0\7\1\4\0\0\0\1\x00\x7f\x80\x80\x80\x80\x80", 16),  // endless varint
+        magic + std::string("\0\0\5\4\0\0\0\0\0xxxxx", 14)}) {
+    Calls calls;
+    GrpcConnection server(&calls);
+    absl::Status status = server.Receive(bytes);
+    while (!server.ToSend().empty()) {
+    }
+    if (status.ok()) status = server.Receive(settings);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("not valid HTTP/2")) << absl::StrCat(bytes.size());
+  }
+}
+
+TEST_F(GrpcConnectionTest, AnswersThatAreNotReadEndTheConnection) {
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  const std::string ping("\0\0\x08\x06\0\0\0\0\0xxxxxxxx", 17);
+  absl::Status status;
+  int pings = 0;
+  while (status.ok() && pings < 1000) {
+    status = server_.Receive(ping);
+    ++pings;
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_LT(pings, 100);
+}
+
+TEST_F(GrpcConnectionTest, GoAwayCarriesTheReasonAndAPeerMayLeaveByIt) {
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  server_.GoAway(NGHTTP2_ENHANCE_YOUR_CALM, "too many PING frames");
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_EQ(peer_.goaway, "too many PING frames");
+
+  Calls calls;
+  GrpcConnection server(&calls);
+  EXPECT_EQ(server.Receive("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + std::string("\0\0\0\4\0\0\0\0\0", 9) +
+                           std::string("\0\0\x08\7\0\0\0\0\0\0\0\0\0\0\0\0\0", 17)),
+            absl::OkStatus());
+}
+
+}  // namespace
+}  // namespace memgov::session
