@@ -142,6 +142,10 @@ absl::Status Daemon::StartRooms() {
       .on_detached =
           [this](core::ClientId client, std::string why) {
             boost::asio::post(io_, [this, client, why = std::move(why)] { OnDetached(client, why); });
+          },
+      .on_closed =
+          [this](session::ConnectionEnd end) {
+            boost::asio::post(io_, [this, end = std::move(end)] { OnConnectionEnded(end); });
           }};
   auto sessions = session::SessionServer::Start(std::move(session_options), std::move(callbacks));
   if (!sessions.ok()) return sessions.status();

@@ -1,7 +1,7 @@
 // The loop: wait -> sample -> tick -> dispatch. It owns the rooms and passes values between them; it decides
 // nothing itself.
 //
-// One control thread (the io_context) owns all state. The gRPC thread posts events to it; blocking writes
+// One control thread (the io_context) owns all state. The session thread posts events to it; blocking writes
 // happen on BrakeKnob's worker; the log has a thread of its own.
 
 #pragma once
@@ -178,6 +178,7 @@ class Daemon {
   void TellModes();
   void OnOutcome(core::ClientOutcome outcome);
   void OnDetached(core::ClientId client, const std::string& why);
+  void OnConnectionEnded(const session::ConnectionEnd& end);
   void WatchOwner(std::uint64_t cookie);
   void ForgetSilentOwners(core::Instant now);
   std::optional<core::CgroupId> Locate(const std::string& cgroup);

@@ -180,6 +180,18 @@ void Daemon::OnDetached(core::ClientId client, const std::string& why) {
   Wake();
 }
 
+// The owner goes with its connection. What the peer did wrong is said.
+void Daemon::OnConnectionEnded(const session::ConnectionEnd& end) {
+  owners_.erase(end.ticket.cookie);
+  if (end.why.ok() || stopping_) return;
+  log_->Write(EventLine(clock_.Now(), "dropped")
+                  .Add("pid", std::int64_t{end.ticket.pid})
+                  .Add("cgroup", end.ticket.cgroup)
+                  .Add("tenant", end.ticket.tenant),
+              fmt::format("dropped the connection of pid {} in {}: {}", end.ticket.pid, end.ticket.cgroup,
+                          TextOf(end.why)));
+}
+
 // A forked child can keep the connection of a dead process open; the pidfd tells.
 void Daemon::WatchOwner(std::uint64_t cookie) {
   owners_.at(cookie).pidfd.async_wait(

@@ -45,19 +45,30 @@ void Registry::ForgetIdleTenants(core::Instant now) {
 
 void Registry::AddConnection(const std::shared_ptr<Connection>& connection) {
   const std::lock_guard lock(mutex_);
-  if (connections_.insert(connection).second) ++tenants_[TenantOf(connection->ticket())].connections;
+  const Ticket& ticket = connection->ticket();
+  if (connections_.try_emplace(ticket.cookie, connection).second) ++tenants_[TenantOf(ticket)].connections;
 }
 
 void Registry::RemoveConnection(const std::shared_ptr<Connection>& connection) {
   const std::lock_guard lock(mutex_);
-  if (connections_.erase(connection) == 0) return;
-  --tenants_[TenantOf(connection->ticket())].connections;
+  const Ticket& ticket = connection->ticket();
+  if (connections_.erase(ticket.cookie) == 0) return;
+  --tenants_[TenantOf(ticket)].connections;
   if (connections_.empty()) no_connections_.notify_all();
 }
 
 std::vector<std::shared_ptr<Connection>> Registry::Connections() const {
   const std::lock_guard lock(mutex_);
-  return {connections_.begin(), connections_.end()};
+  std::vector<std::shared_ptr<Connection>> all;
+  all.reserve(connections_.size());
+  for (const auto& [cookie, connection] : connections_) all.push_back(connection);
+  return all;
+}
+
+std::shared_ptr<Connection> Registry::FindConnection(std::uint64_t cookie) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = connections_.find(cookie);
+  return found == connections_.end() ? nullptr : found->second;
 }
 
 bool Registry::WaitForNoConnections(core::Duration within) const {

@@ -8,13 +8,13 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "governor/base/token_bucket.h"
 #include "governor/core/client_event.h"
 #include "governor/core/units.h"
@@ -55,6 +55,7 @@ class Registry {
   void AddConnection(const std::shared_ptr<Connection>& connection);
   void RemoveConnection(const std::shared_ptr<Connection>& connection);
   std::vector<std::shared_ptr<Connection>> Connections() const;
+  std::shared_ptr<Connection> FindConnection(std::uint64_t cookie) const;  // nullptr: has ended
 
   // False: there are still some after `within`.
   bool WaitForNoConnections(core::Duration within) const;
@@ -78,7 +79,7 @@ class Registry {
   mutable std::mutex mutex_;
   mutable std::condition_variable no_connections_;
   // Guarded by mutex_:
-  absl::flat_hash_set<std::shared_ptr<Connection>> connections_;
+  absl::flat_hash_map<std::uint64_t, std::shared_ptr<Connection>> connections_;  // by cookie
   absl::flat_hash_map<std::string, Tenant> tenants_;  // with a connection, or a budget that is not full again
   std::size_t forget_above_ = 64;                     // tenants; then the idle ones are looked for
   absl::flat_hash_map<core::ClientId, std::shared_ptr<Connection>> by_client_;

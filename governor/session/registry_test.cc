@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "governor/session/connection.h"
@@ -27,7 +28,9 @@ class RegistryTest : public testing::Test {
   }
 
   std::shared_ptr<Connection> Add(const std::string& tenant) {
-    auto connection = std::make_shared<Connection>(shared_, -1, TicketOf(tenant));
+    Ticket ticket = TicketOf(tenant);
+    ticket.cookie = ++last_cookie_;
+    auto connection = std::make_shared<Connection>(shared_, -1, std::move(ticket));
     registry_.AddConnection(connection);
     return connection;
   }
@@ -39,6 +42,7 @@ class RegistryTest : public testing::Test {
   ConnectionShared shared_{{.now = [] { return kStart; }}, {}};
   Registry registry_{{.connections = 5, .per_tenant = 3}};
   bool hopeless_ = false;
+  std::uint64_t last_cookie_ = 0;
 };
 
 TEST_F(RegistryTest, ATenantIsNamedByAcceptOrByItsContainerOrCgroup) {
@@ -99,6 +103,13 @@ TEST_F(RegistryTest, ReportsOfATenantAreBounded) {
   EXPECT_EQ(passed, 2 * Tenant::kReportsPerSecond);
   EXPECT_TRUE(registry_.MayReport(TicketOf("b"), kStart));
   EXPECT_TRUE(registry_.MayReport(TicketOf("a"), kStart + milliseconds(2)));
+}
+
+TEST_F(RegistryTest, FindsAConnectionByItsCookie) {
+  const auto connection = Add("a");
+  EXPECT_EQ(registry_.FindConnection(last_cookie_), connection);
+  registry_.RemoveConnection(connection);
+  EXPECT_EQ(registry_.FindConnection(last_cookie_), nullptr);
 }
 
 TEST_F(RegistryTest, ClientIdsAreNeverUsedAgain) {

@@ -23,6 +23,7 @@ class SessionServer::Impl {
   Impl& operator=(const Impl&) = delete;
 
   void Adopt(int fd, Ticket ticket);
+  void Drop(std::uint64_t cookie, absl::Status why);
   void Shutdown(core::Duration within);
 
   std::shared_ptr<Connection> Find(core::ClientId client) { return shared_.registry.FindClient(client); }
@@ -64,6 +65,12 @@ void SessionServer::Impl::Adopt(int fd, Ticket ticket) {
   auto connection = std::make_shared<Connection>(shared_, fd, std::move(ticket));
   shared_.registry.AddConnection(connection);
   boost::asio::post(shared_.io, [connection] { connection->Start(); });
+}
+
+void SessionServer::Impl::Drop(std::uint64_t cookie, absl::Status why) {
+  const std::shared_ptr<Connection> connection = shared_.registry.FindConnection(cookie);
+  if (connection == nullptr) return;
+  boost::asio::post(shared_.io, [connection, why = std::move(why)] { connection->End(why); });
 }
 
 void SessionServer::Impl::ForEach(void (*what)(Connection&)) {
@@ -112,6 +119,8 @@ void SessionServer::Refuse(core::ClientId client, absl::Status why) {
   const std::shared_ptr<Connection> connection = impl_->Find(client);
   if (connection != nullptr) connection->Refuse(std::move(why));
 }
+
+void SessionServer::Drop(std::uint64_t cookie, absl::Status why) { impl_->Drop(cookie, std::move(why)); }
 
 bool SessionServer::Send(const core::Directive& directive, const std::string& reason_text) {
   const std::shared_ptr<Connection> connection = impl_->Find(directive.client);

@@ -35,9 +35,9 @@ namespace memgov::session {
 // Who is behind a connection, from whoever accepted it. The peer has no part in it.
 struct Ticket {
   int pid = 0;
-  std::string cgroup;        // below the root of the memory hierarchy
-  std::string container;     // short name; empty outside of any
-  std::string tenant;        // whose budgets this counts in; empty: the container, or the cgroup outside of any
+  std::string cgroup;     // below the root of the memory hierarchy
+  std::string container;  // short name; empty outside of any
+  std::string tenant;     // whose budgets this counts in; empty: the container, or the cgroup outside of any
   std::uint64_t cookie = 0;  // SO_COOKIE of the connection
   absl::Status refusal;      // not OK: the peer's stream ends with this status, whatever it says
 };
@@ -111,6 +111,10 @@ class SessionServer {
   // Ends the client's stream with `why` (PERMISSION_DENIED: not governed), before or after Welcome;
   // on_detached follows. Also for a client whose owner died. A client that has left meanwhile is no error.
   void Refuse(core::ClientId client, absl::Status why);
+
+  // Cuts the connection with this cookie, whatever it is doing; on_detached and on_closed follow. One that
+  // has ended meanwhile is no error.
+  void Drop(std::uint64_t cookie, absl::Status why);
 
   // Sends a directive; `reason_text` is its reason as one sentence. Written at once from the calling thread
   // unless the client has not read what came before. False if it is certain that it will not arrive: the

@@ -117,6 +117,24 @@ TEST_F(ServerTest, RefuseAlsoEndsAWelcomedClient) {
   EXPECT_EQ(recorder_.WaitForDetached(id), "its process has exited");
 }
 
+TEST_F(ServerTest, DropEndsAConnectionWhateverItDoes) {
+  StartServer();
+  Pair silent = Connect(), attached = Connect();
+  const std::uint64_t cookie = silent.ticket.cookie, other = attached.ticket.cookie;
+  server_->Adopt(silent.server, silent.ticket);
+  Client client(*server_, std::move(attached));
+  const core::ClientId id = AttachAndWelcome(client);
+  server_->Drop(cookie, absl::ResourceExhaustedError("others need its place"));
+  server_->Drop(other, absl::ResourceExhaustedError("others need its place"));
+  server_->Drop(other, absl::ResourceExhaustedError("twice"));
+  EXPECT_EQ(recorder_.WaitForDetached(id), "others need its place");
+  const Record record = recorder_.WaitUntil([](const Record& r) { return r.closed.size() >= 2; });
+  EXPECT_EQ(record.closed[0].ticket.cookie, cookie);
+  EXPECT_EQ(record.closed[1].why.message(), "others need its place");
+  EXPECT_EQ(client.Status().error_code(), StatusCode::UNAVAILABLE);
+  ::close(silent.client);
+}
+
 TEST_F(ServerTest, APeerThatWasNotIdentifiedIsToldWhy) {
   StartServer();
   Pair pair = Connect();
