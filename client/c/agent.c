@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "client/c/hooks.h"
+#include "client/c/trust.h"
 
 #define MS(n) ((uint64_t)(n)*MG_NS_PER_MS)
 
@@ -57,8 +58,25 @@ static void disconnect(mg_agent* agent, const char* reason) {
   mg_grpc_close(stream);
   atomic_store(&agent->state, MEMGOV_NOT_CONNECTED);
   if (agent->session.welcomed) agent->backoff_ns = kBackoffFirstNs;
-  retry_later(agent, mg_now_ns(), stream->refused);
+  if (agent->session.flooded) agent->backoff_ns = kBackoffRefusedNs;
+  retry_later(agent, mg_now_ns(), stream->refused || agent->session.flooded);
   say_disconnected(agent, reason);
+}
+
+/* Whether to obey whoever listens there. Else hangs up, without having said a word. */
+static bool trusts(mg_agent* agent) {
+  char why[192];
+  char reason[320];
+  pthread_mutex_lock(&agent->descriptors);
+  const bool trusted = mg_trust(agent->socket_fd, agent->socket, why, sizeof(why));
+  pthread_mutex_unlock(&agent->descriptors);
+  if (trusted) return true;
+  close_descriptor(agent, &agent->socket_fd);
+  atomic_store(&agent->state, MEMGOV_NOT_CONNECTED);
+  retry_later(agent, mg_now_ns(), true);
+  snprintf(reason, sizeof(reason), "not obeying %s: %s", agent->socket, why);
+  say_disconnected(agent, reason);
+  return false;
 }
 
 static void connect_to_governor(mg_agent* agent) {
@@ -79,6 +97,7 @@ static void connect_to_governor(mg_agent* agent) {
     say_disconnected(agent, reason);
     return;
   }
+  if (!trusts(agent)) return;
   mg_emit(&agent->session.observer, (memgov_event){.kind = MEMGOV_EVENT_CONNECTED, .text = agent->socket});
   if (!mg_session_begin(&agent->session, mg_now_ns())) disconnect(agent, agent->session.stream.error);
 }

@@ -36,7 +36,7 @@ typedef struct mg_agent {
   uint64_t retry_at_ns;
   uint64_t backoff_ns;
   uint64_t random;
-  char last_reason[256]; /* of not being connected; said once, not with each attempt */
+  char last_reason[320]; /* of not being connected; said once, not with each attempt */
   uint8_t buffer[MG_READ_BYTES];
 } mg_agent;
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/c/bounds.h"
+
 enum { PREFIX = 5 };
 
 /* grpc-status values with which a governor refuses us (session.proto), as opposed to going away. */
@@ -70,6 +72,12 @@ static int on_header(nghttp2_session* session, const nghttp2_frame* frame, const
   (void)session;
   (void)flags;
   mg_grpc_stream* stream = user;
+  /* A few bytes of HPACK can stand for many; a header list may also have no end. */
+  stream->header_bytes += name_size + value_size + 32;
+  if (stream->header_bytes > MG_HEADER_BYTES) {
+    set_error(stream, "the governor sent more than %d bytes of headers", (int)MG_HEADER_BYTES);
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+  }
   if (frame->hd.stream_id != stream->stream_id) return 0;
   if (is(name, name_size, ":status") && !is(value, value_size, "200")) {
     set_error(stream, "HTTP status %.*s: no governor speaks there", (int)value_size, (const char*)value);
@@ -263,6 +271,7 @@ bool mg_grpc_open(mg_grpc_stream* stream) {
   stream->stream_id = 0;
   stream->grpc_status = -1;
   stream->grpc_message[0] = stream->error[0] = '\0';
+  stream->header_bytes = 0;
   stream->inbox_size = stream->outbox_size = stream->unsent_size = 0;
   mg_arena_reset(&stream->arena);
   nghttp2_mem memory = {.mem_user_data = &stream->arena,

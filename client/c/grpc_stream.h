@@ -35,10 +35,11 @@ typedef struct mg_grpc_stream {
   /* Of the present call. */
   nghttp2_session* session;
   int32_t stream_id;
-  bool going_away; /* we have half-closed because the governor said GOAWAY */
-  bool closed;     /* the call is over; `error` says why */
-  bool refused;    /* ... the governor ended it with a status other than OK, so it said no to us */
-  int grpc_status; /* -1: none yet */
+  bool going_away;     /* we have half-closed because the governor said GOAWAY */
+  bool closed;         /* the call is over; `error` says why */
+  bool refused;        /* ... the governor ended it with a status other than OK, so it said no to us */
+  int grpc_status;     /* -1: none yet */
+  size_t header_bytes; /* of headers and trailers so far */
   char grpc_message[160];
   char error[224];
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <random>
 
@@ -115,6 +116,54 @@ TEST_F(HostileTest, FloodsWithHeaders) {
   EXPECT_THAT(Verdict(EmptySettings() + Frame(kHeaders, 0, 1, headers.substr(0, 16000)) +
                       Frame(9, 0, 1, headers.substr(16000, 16000))),
               ::testing::Not(::testing::IsEmpty()));
+}
+
+TEST_F(HostileTest, HeadersThatStandForManyMoreAreNotRead) {
+  // A name and value of 3,900 bytes into the dynamic table, and then one byte for each time it is meant
+  // again.
+  const std::string bomb = kStatus200 + std::string("\x40\x01", 2) + "k" + std::string("\x7f\xbd\x1d", 3) +
+                           std::string(3900, 'v') + std::string(1000, '\xbe');
+  EXPECT_THAT(Verdict(EmptySettings() + Frame(kHeaders, kEndHeaders, 1, bomb)),
+              HasSubstr("bytes of headers"));
+}
+
+std::string Welcome() { return GrpcMessage(std::string("\x0a\x02\x18\x01", 4)); }
+std::string ReleaseOf(int id) {
+  return GrpcMessage(std::string("\x12\x06\x08", 3) + static_cast<char>(id % 128) + "\x3a\x02\x08\x01");
+}
+
+// An honest governor waits for the answer before it asks again.
+TEST_F(HostileTest, AsksForManyThingsAtOnce) {
+  RudePeer peer(socket_, Answer(Welcome() + ReleaseOf(1) + ReleaseOf(2) + ReleaseOf(3)),
+                RudePeer::Then::kKeepOpen);
+  Recorder recorder;
+  const memgov_options options = recorder.OptionsFor(socket_);
+  ASSERT_EQ(memgov_start(&options), 0);
+  EXPECT_THAT(recorder.Wait(MEMGOV_EVENT_OUTCOME, 1).text, HasSubstr("there is one at a time"));
+  EXPECT_EQ(recorder.Wait(MEMGOV_EVENT_OUTCOME, 2).event.directive_id, 3u);
+  EXPECT_EQ(recorder.Wait(MEMGOV_EVENT_OUTCOME, 3).event.directive_id, 1u);
+  EXPECT_THAT(recorder.Wait(MEMGOV_EVENT_OUTCOME, 3).text, ::testing::Not(HasSubstr("at a time")));
+  memgov_stop();
+}
+
+TEST_F(HostileTest, FloodsWithMessages) {
+  std::string messages = Welcome();
+  for (int i = 0; i < 1000; ++i) messages += ReleaseOf(1 + i);
+  RudePeer peer(socket_, Answer(messages), RudePeer::Then::kKeepOpen);
+  Recorder recorder;
+  const memgov_options options = recorder.OptionsFor(socket_);
+  ASSERT_EQ(memgov_start(&options), 0);
+  EXPECT_THAT(recorder.Wait(MEMGOV_EVENT_DISCONNECTED).text, HasSubstr("floods us with messages"));
+  EXPECT_LT(recorder.Count(MEMGOV_EVENT_DIRECTIVE), 1000);
+  sleep(1);  // proves nothing on a slow machine; elsewhere that it does not come back at once
+  EXPECT_EQ(peer.connections(), 1);
+}
+
+TEST_F(HostileTest, FloodsWithWhatIsNoMessage) {
+  std::string empty =
+      EmptySettings() + Frame(kHeaders, kEndHeaders, 1, kStatus200) + Frame(kData, 0, 1, Welcome());
+  for (int i = 0; i < 40000; ++i) empty += Frame(kData, 0, 1, "");
+  EXPECT_THAT(Verdict(empty), HasSubstr("floods us with bytes"));
 }
 
 TEST_F(HostileTest, SendsNoise) {

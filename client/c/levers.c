@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/c/bounds.h"
 #include "client/c/checkpoint.h"
 #include "client/c/hooks.h"
 
@@ -184,7 +185,8 @@ static void set_mode(mg_levers* levers, const mg_directive* directive, mg_outcom
     }
   }
   levers->mode = directive->mode;
-  levers->revert_at_ns = mg_now_ns() + (uint64_t)directive->ttl_ms * MG_NS_PER_MS;
+  const uint64_t ttl_ms = directive->ttl_ms < MG_TTL_MAX_MS ? directive->ttl_ms : MG_TTL_MAX_MS;
+  levers->revert_at_ns = mg_now_ns() + ttl_ms * MG_NS_PER_MS;
 }
 
 mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive, uint64_t received_ns) {

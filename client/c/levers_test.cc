@@ -146,6 +146,18 @@ TEST_F(LeversTest, AReleaseThatTheBoundEndedIsDoneAndSaysSo) {
   EXPECT_EQ(g_calls, (Calls{"release first"}));
 }
 
+TEST_F(LeversTest, ASettingHoldsForAnHourAtMost) {
+  first_.capabilities.set_release_mode = true;
+  first_.set_mode = SetMode;
+  const std::uint64_t before_ns = mg_now_ns();
+  const mg_outcome outcome =
+      Do({.ttl_ms = UINT32_MAX, .action = MEMGOV_ACTION_SET_RELEASE_MODE, .mode = MG_MODE_EAGER});
+  EXPECT_EQ(outcome.status, MEMGOV_OUTCOME_DONE);
+  const std::uint64_t hour_ns = 3600ull * 1000 * MG_NS_PER_MS;
+  EXPECT_GE(levers_.revert_at_ns, before_ns + hour_ns);
+  EXPECT_LE(levers_.revert_at_ns, mg_now_ns() + hour_ns);
+}
+
 TEST_F(LeversTest, AnAllocatorWithoutALazyModeIsAskedForEagerOnly) {
   const auto set = [&](mg_release_mode mode) {
     return Do({.ttl_ms = 5000, .action = MEMGOV_ACTION_SET_RELEASE_MODE, .mode = mode});

@@ -38,8 +38,8 @@
  * 10. Environment: MEMGOV_DISABLE (set, not empty, not "0") switches the library off: memgov_start() returns
  *     0 and does nothing. MEMGOV_SOCKET is the socket's path when the options have none. MEMGOV_LOG=1 writes
  *     log lines to standard error when the options have no log callback. MEMGOV_LOCAL switches the watch of
- *     rule 13 on, "0" off, whatever the options say. The variables are read by the first start. A program that
- *     has more rights than who started it (set-user-ID, file capabilities) takes no variable from there.
+ *     rule 13 on, "0" off, whatever the options say. The variables are read by the first start. A program
+ * that has more rights than who started it (set-user-ID, file capabilities) takes no variable from there.
  * 11. Pressure hooks may be registered and unregistered at any time: before memgov_start(), without it, after
  *     memgov_stop(), from several threads, and from a hook. They outlive memgov_stop() and are called again
  *     after the next start. memgov_off_pressure() waits for a call of this hook that is running: do not hold
@@ -60,6 +60,9 @@
  *     observes, ends that at once: the mode is restored, and nothing is watched. systemd's word for "do
  *     not", MEMORY_PRESSURE_WATCH=/dev/null, switches the watch off. All on the agent thread, with the
  *     callbacks' rules (6). It costs a few descriptors while it watches; rule 8 holds for them.
+ * 14. Obeyed is a governor that runs as root or as the user of this process, and within bounds that an honest
+ * one keeps (client/README.md, "Whom a client trusts"). Else DISCONNECTED says why, and it is tried again
+ * later.
  */
 
 #ifndef MEMGOV_CLIENT_C_MEMGOV_H_

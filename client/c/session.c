@@ -85,6 +85,26 @@ static void on_welcome(mg_session* session, const mg_welcome* welcome) {
                                              .enforcing = welcome->enforcing});
 }
 
+static void drop_flood(mg_session* session, const char* what) {
+  char why[128];
+  snprintf(why, sizeof(why), "the governor floods us with %s: not listening to it for a while", what);
+  fail(session, why);
+  session->flooded = true;
+}
+
+/* What a governor asks for once at a time: it waits for the outcome. Settings may come beside it. */
+static bool takes_time(const mg_directive* directive) {
+  return directive->action == MEMGOV_ACTION_RELEASE || directive->action == MEMGOV_ACTION_COLLECT ||
+         directive->action == MEMGOV_ACTION_SHED;
+}
+
+static bool one_waits(const mg_session* session) {
+  for (unsigned i = 0; i < session->queued; ++i) {
+    if (takes_time(&session->queue[i].directive)) return true;
+  }
+  return false;
+}
+
 static void on_directive(mg_session* session, const mg_directive* directive) {
   mg_emit(&session->observer, (memgov_event){.kind = MEMGOV_EVENT_DIRECTIVE,
                                              .at_ns = session->read_at_ns,
@@ -97,6 +117,8 @@ static void on_directive(mg_session* session, const mg_directive* directive) {
     decline(session, directive, "the Welcome said observe mode, in which no directive may come");
   } else if (session->queued == MG_QUEUE_MAX) {
     decline(session, directive, "too many directives are waiting already");
+  } else if (takes_time(directive) && one_waits(session)) {
+    decline(session, directive, "an earlier request has not been answered yet, and there is one at a time");
   } else {
     session->queue[session->queued].directive = *directive;
     session->queue[session->queued].received_ns = session->read_at_ns;
@@ -106,6 +128,11 @@ static void on_directive(mg_session* session, const mg_directive* directive) {
 
 static void on_message(void* user, const uint8_t* bytes, size_t size) {
   mg_session* session = user;
+  if (session->stream.closed) return;
+  if (!mg_bounds_message(&session->bounds, session->read_at_ns)) {
+    drop_flood(session, "messages");
+    return;
+  }
   mg_governor_message message;
   const char* error = mg_wire_parse(bytes, size, &message);
   if (error != NULL) {
@@ -130,11 +157,12 @@ bool mg_session_setup(mg_session* session, const mg_observer* observer, const ch
   snprintf(session->name, sizeof(session->name), "%s", name);
   mg_levers_init(&session->levers, allocators, statm_fd);
   session->queued = 0;
+  session->bounds = (mg_bounds){.work_ns = 0};
   return session->stream.callbacks != NULL || mg_grpc_setup(&session->stream, on_message, session);
 }
 
 bool mg_session_begin(mg_session* session, uint64_t now_ns) {
-  session->welcomed = session->enforcing = false;
+  session->flooded = session->welcomed = session->enforcing = false;
   session->leaving_at_ns = 0;
   session->began_at_ns = session->progress_ns = now_ns;
   session->queued = 0;
@@ -151,6 +179,10 @@ bool mg_session_begin(mg_session* session, uint64_t now_ns) {
 
 bool mg_session_receive(mg_session* session, const uint8_t* bytes, size_t size, uint64_t now_ns) {
   session->read_at_ns = now_ns;
+  if (!mg_bounds_bytes(&session->bounds, size, now_ns)) {
+    drop_flood(session, "bytes");
+    return false;
+  }
   if (!mg_grpc_receive(&session->stream, bytes, size)) return false;
   if (session->stream.going_away && session->leaving_at_ns == 0) session->leaving_at_ns = now_ns;
   return true;
@@ -162,7 +194,13 @@ bool mg_session_carry_out_one(mg_session* session) {
   const uint64_t received_ns = session->queue[0].received_ns;
   --session->queued;
   memmove(&session->queue[0], &session->queue[1], session->queued * sizeof(session->queue[0]));
+  const uint64_t begin_ns = mg_now_ns();
+  if (!mg_bounds_may_work(&session->bounds, begin_ns)) {
+    decline(session, &directive, "too soon: directives have taken more than a quarter of the time");
+    return true;
+  }
   const mg_outcome outcome = mg_levers_carry_out(&session->levers, &directive, received_ns);
+  mg_bounds_worked(&session->bounds, outcome.wall_ns, begin_ns);
   send_outcome(session, &directive, &outcome);
   session->report_due_ns = mg_now_ns(); /* once the outcome is on its way */
   return true;

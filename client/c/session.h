@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client/c/bounds.h"
 #include "client/c/events.h"
 #include "client/c/grpc_stream.h"
 #include "client/c/levers.h"
@@ -19,9 +20,11 @@ typedef struct mg_session {
   mg_observer observer;
   char name[64];
   mg_levers levers;
+  mg_bounds bounds; /* of all sessions together */
 
   /* Of the present session. */
   mg_grpc_stream stream;
+  bool flooded; /* it is over because the governor sent more than any does */
   bool welcomed;
   bool enforcing;
   bool told_shed;         /* Hello said that there are caches */

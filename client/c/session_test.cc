@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -237,6 +238,30 @@ TEST_F(SessionTest, AGovernorThatDiesInTheMiddleOfADirectiveIsReattached) {
     ASSERT_TRUE(governor.WaitFor([&](const auto& heard) { return heard.hellos.size() > before; })) << bytes;
   }
   EXPECT_EQ(governor.Ask(Collect()).status(), v1::Outcome::STATUS_DECLINED);
+}
+
+TEST_F(SessionTest, WhoTakesMoreThanItsPartOfTheTimeIsDeclined) {
+  FakeGovernor governor(socket_);
+  memgov_pressure_hook hook = MEMGOV_PRESSURE_HOOK_INIT;
+  hook.give = [](void*, const memgov_pressure*) -> std::uint64_t {
+    usleep(700000);
+    return 0;
+  };
+  memgov_handle handle = 0;
+  ASSERT_EQ(memgov_on_pressure(&hook, &handle), 0);
+  StartWith(governor);
+  v1::Directive shed;
+  shed.mutable_shed()->set_bytes(1 << 20);
+  std::string why;
+  int carried_out = 0;
+  for (int i = 0; i < 20 && why.find("too soon") == std::string::npos; ++i) {
+    const v1::Outcome outcome = governor.Ask(shed);
+    why = outcome.why();
+    carried_out += outcome.status() == v1::Outcome::STATUS_DONE ? 1 : 0;
+  }
+  memgov_off_pressure(handle);
+  EXPECT_THAT(why, HasSubstr("too soon"));
+  EXPECT_GE(carried_out, 3) << "two seconds at once";
 }
 
 TEST_F(SessionTest, StopWorksWhileTheGovernorHangs) {

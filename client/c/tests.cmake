@@ -12,9 +12,10 @@ memgov_test(memgov_c_test
 
 # Tests of the parts see the object files as they were before the merge.
 memgov_test(memgov_c_core_test
-  SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc allocators/tcmalloc_test.cc arena_test.cc
+  SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc allocators/tcmalloc_test.cc arena_test.cc bounds_test.cc
           grpc_stream_test.cc hooks_test.cc
-          levers_test.cc local/own_cgroup_test.cc local/pace_test.cc local/watch_test.cc wire_test.cc
+          levers_test.cc local/own_cgroup_test.cc local/pace_test.cc local/watch_test.cc
+          trust_test.cc wire_test.cc
   DEPS $<TARGET_OBJECTS:memgov_c_core> ${NGHTTP2_ARCHIVE} ${NANOPB_ARCHIVE} memgov_c_testing ${CMAKE_DL_LIBS})
 add_dependencies(memgov_c_core_test memgov_c_core)
 

@@ -61,10 +61,13 @@ type agent struct {
 	cycleAt    time.Duration // when the last of them was seen
 	cycleAfter time.Duration // ... and when it was not yet
 	pacer      pacer
+	bounds     bounds
 	share      heap.GCShare
 	limit      *heap.SoftLimit
 	session    *session // nil: none
 	silent     bool     // the governor was lost, and that was said
+	refused    string   // the last refusal that was said
+	asked      request  // the last one that takes time
 	retryAt    time.Duration
 	backoff    backoff
 	err        error
@@ -241,7 +244,7 @@ func (a *agent) connect(now time.Duration) time.Duration {
 func (a *agent) open(now time.Duration) {
 	a.toldShed = a.hooks.any()
 	a.openedAt, a.welcomeBy = now, now+welcomeTimeout
-	a.session = openSession(a.ctx, a.socket, a.hello(), a.clock)
+	a.session = openSession(a.ctx, a.socket, a.hello(), a.clock, &a.bounds)
 }
 
 // renewAt is when a new session may take this one's place.
@@ -263,8 +266,18 @@ func (a *agent) renew(now time.Duration) {
 func (a *agent) lose(now time.Duration, err error) {
 	a.session.close()
 	a.session, a.welcomed = nil, false
-	a.retryAt = now + a.backoff.next()
-	if !a.silent {
+	longest := longestBackoff
+	isNews := false
+	if isRefusal(err) {
+		longest = refusedBackoff
+		isNews = a.refused != err.Error()
+		a.refused = err.Error()
+	}
+	if errors.Is(err, errFlood) {
+		a.backoff = backoff(refusedBackoff)
+	}
+	a.retryAt = now + a.backoff.next(longest)
+	if !a.silent || isNews {
 		a.silent = true
 		a.logger.Info("memgov: no governor", "socket", a.socket, "why", err)
 		a.observer(Lost{At: now, Err: err})
@@ -287,7 +300,7 @@ func (a *agent) receive(r received) {
 }
 
 func (a *agent) welcome(at time.Duration, w *pb.Welcome) {
-	a.welcomed, a.silent = true, false
+	a.welcomed, a.silent, a.refused = true, false, ""
 	a.enforcing = w.GetEnforcing()
 	a.backoff = 0
 	a.reportEvery = defaultReportEvery

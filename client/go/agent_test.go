@@ -184,7 +184,7 @@ func TestBackoffDoublesToASecondWithJitter(t *testing.T) {
 	var b backoff
 	for _, want := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
 		want *= time.Millisecond
-		if got := b.next(); got < want/2 || got >= want {
+		if got := b.next(longestBackoff); got < want/2 || got >= want {
 			t.Errorf("waits %v, want from %v to %v", got, want/2, want)
 		}
 	}

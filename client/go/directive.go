@@ -27,11 +27,39 @@ func (a *agent) obey(at time.Duration, d *pb.Directive) {
 		until = at + deadline
 	}
 	outcome := a.objection(at, until)
+	if outcome == nil && takesTime(d) && a.asked.underWay(at) {
+		outcome = declined(errOneWaits)
+	}
+	if outcome == nil && !a.bounds.mayWork(a.clock.Now()) {
+		outcome = declined(errTooSoon)
+	}
 	if outcome == nil {
-		outcome = a.act(d, ttl, until)
+		began := a.clock.Now()
+		outcome = a.act(d, min(ttl, longestTTL), until)
+		ended := a.clock.Now()
+		a.bounds.worked(ended-began, began)
+		if takesTime(d) {
+			a.asked = request{came: at, deadline: deadline, ended: ended}
+		}
 	}
 	outcome.Id = d.GetId()
 	a.answer(outcome, action)
+}
+
+// request is one that takes time, of which a governor has one under way at a time: it waits for the answer, or until
+// the deadline has passed twice.
+type request struct{ came, deadline, ended time.Duration }
+
+func (r request) underWay(at time.Duration) bool {
+	return at < r.ended && (r.deadline == 0 || at < r.came+2*r.deadline)
+}
+
+func takesTime(d *pb.Directive) bool {
+	switch d.GetAction().(type) {
+	case *pb.Directive_Release, *pb.Directive_Collect, *pb.Directive_Shed:
+		return true
+	}
+	return false
 }
 
 // objection declines what may not come, or comes too late.

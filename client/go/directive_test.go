@@ -50,8 +50,14 @@ func TestDirectivePastItsDeadlineIsDeclined(t *testing.T) {
 		!strings.Contains(o.GetWhy(), "deadline of 1s") {
 		t.Errorf("second: %v", o)
 	}
-	if o := p.Outcome(); o.GetId() != 3 || o.GetStatus() != pb.Outcome_STATUS_DONE {
+	// In time, but it did not wait for the answer to the first.
+	if o := p.Outcome(); o.GetId() != 3 || o.GetStatus() != pb.Outcome_STATUS_DECLINED ||
+		!strings.Contains(o.GetWhy(), "one at a time") {
 		t.Errorf("third: %v", o)
+	}
+	p.Direct(collect(4, time.Second))
+	if o := p.Outcome(); o.GetId() != 4 || o.GetStatus() != pb.Outcome_STATUS_DONE {
+		t.Errorf("fourth: %v", o)
 	}
 	waitFor[Done](a)
 }

@@ -18,7 +18,8 @@ import (
 
 const (
 	connectTimeout = 2 * time.Second
-	queueLength    = 16
+	// Nobody has so many messages under way to a client that is at work: what does not fit is a flood.
+	queueLength = 64
 	// The governor's messages are small; what is larger is no message of it.
 	maxMessageBytes = 64 << 10
 	// gRPC's buffers are 32 KiB each by default. Messages here are about 100 bytes.
@@ -43,16 +44,16 @@ type received struct {
 }
 
 // openSession connects in the background and says hello.
-func openSession(ctx context.Context, socket string, hello *pb.Hello, clock clock) *session {
+func openSession(ctx context.Context, socket string, hello *pb.Hello, clock clock, bounds *bounds) *session {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &session{
 		cancel: cancel,
 		in:     make(chan received, queueLength),
-		out:    make(chan *pb.ClientMessage, queueLength),
+		out:    make(chan *pb.ClientMessage, messagesAtOnce), // an answer to each
 	}
 	go func() {
 		defer close(s.in)
-		s.err = s.run(ctx, socket, hello, clock)
+		s.err = s.run(ctx, socket, hello, clock, bounds)
 	}()
 	return s
 }
@@ -75,7 +76,7 @@ func (s *session) close() {
 	}
 }
 
-func (s *session) run(ctx context.Context, socket string, hello *pb.Hello, clock clock) (err error) {
+func (s *session) run(ctx context.Context, socket string, hello *pb.Hello, clock clock, bounds *bounds) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("a defect of the client: %v", p)
@@ -83,11 +84,20 @@ func (s *session) run(ctx context.Context, socket string, hello *pb.Hello, clock
 	}()
 	// Dial first: without a governor nothing of gRPC is set up.
 	dialer := net.Dialer{Timeout: connectTimeout}
-	conn, err := dialer.DialContext(ctx, "unix", socket)
+	dialed, err := dialer.DialContext(ctx, "unix", socket)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer dialed.Close()
+	if err := trust(dialed, socket); err != nil {
+		return err
+	}
+	conn := &boundedConn{Conn: dialed, bounds: bounds, clock: clock}
+	defer func() {
+		if conn.flooded.Load() {
+			err = errFlood // gRPC has made a status of it
+		}
+	}()
 	client, err := newClient(conn)
 	if err != nil {
 		return err
@@ -122,10 +132,16 @@ func (s *session) run(ctx context.Context, socket string, hello *pb.Hello, clock
 		if err != nil {
 			return err
 		}
+		now := clock.Now()
+		if !bounds.takeMessage(now) {
+			return errFlood
+		}
 		select {
-		case s.in <- received{at: clock.Now(), message: message}:
+		case s.in <- received{at: now, message: message}:
 		case <-ctx.Done():
 			return ctx.Err()
+		default:
+			return errFlood
 		}
 	}
 }
@@ -155,6 +171,7 @@ func newClient(conn net.Conn) (*grpc.ClientConn, error) {
 		grpc.WithSharedWriteBuffer(true),
 		grpc.WithInitialWindowSize(windowBytes),
 		grpc.WithInitialConnWindowSize(windowBytes),
+		grpc.WithMaxHeaderListSize(headerBytes),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
