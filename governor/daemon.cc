@@ -113,8 +113,12 @@ bool Daemon::Enforces() const {
 absl::Status Daemon::StartRooms() {
   const bool v2 = layout_.memory_version == kernel::MemoryVersion::kV2;
   if (v2 && guard_ && !options_.observe) {
-    brake_ = std::make_unique<kernel::BrakeKnob>(layout_, options_.state_dir + "/brake.state", io_,
-                                                 [this](core::BrakeLost lost) { OnBrakeLost(lost); });
+    brake_ = std::make_unique<kernel::BrakeKnob>(
+        layout_, options_.state_dir + "/brake.state", io_,
+        [this](core::BrakeLost lost) { OnBrakeLost(lost); },
+        [this](const absl::Status& why) {
+          TellNotLetGo(why, "a brake slows a cgroup for longer than it may", &not_braked_);
+        });
   }
   ExamineLevers();
   StartFreezer();
@@ -274,6 +278,7 @@ void Daemon::Tick() {
   }
   // What was asked for in the last round is read in a tick of its own, so that others have their turn first.
   if (!read_now_.empty()) Wake();
+  TellGuard(clock_.Now());
   ScheduleTick();
 }
 

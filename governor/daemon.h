@@ -2,7 +2,7 @@
 // nothing itself.
 //
 // One control thread (the io_context) owns all state. The session thread posts events to it; blocking writes
-// happen on BrakeKnob's worker; the log has a thread of its own.
+// happen on threads of BrakeKnob and FreezeKnob; the log has a thread of its own.
 
 #pragma once
 
@@ -10,7 +10,6 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <deque>
 #include <map>
 #include <memory>
@@ -31,7 +30,7 @@
 #include "governor/kernel/brake_knob.h"
 #include "governor/kernel/cgroup_tree.h"
 #include "governor/kernel/clock.h"
-#include "governor/kernel/freezer.h"
+#include "governor/kernel/freeze_knob.h"
 #include "governor/kernel/guard.h"
 #include "governor/kernel/kernel_log.h"
 #include "governor/kernel/node.h"
@@ -96,6 +95,11 @@ class Daemon {
     bool enforcing = false;  // as it was told
   };
 
+  struct Frozen {
+    std::string path;  // outlives the cgroup
+    core::Instant thaw_by;
+  };
+
   // Who was in a cgroup when it became critical or was about to lose one.
   struct KeptProcesses {
     std::string cgroup;
@@ -139,8 +143,11 @@ class Daemon {
   void StartReclaim(const core::Reclaim& request);
   void StartFreezer();
   void ApplyFreeze(const core::SetFreeze& freeze);
+  core::Instant LatestThaw(core::Instant now) const;
   absl::Status ThawAll();
   void OnBrakeLost(core::BrakeLost lost);
+  void TellNotLetGo(const absl::Status& why, const std::string& lost, std::string* said);
+  void TellGuard(core::Instant now);
   void OnGuardDied();
   void StartGuardAgain();
   void StartGuardLater();
@@ -210,9 +217,10 @@ class Daemon {
   kernel::PressureTriggers pressure_;
   std::unique_ptr<kernel::BrakeKnob> brake_;      // v2, outside of observe mode
   std::unique_ptr<kernel::Reclaimer> reclaimer_;  // outside of observe mode
-  std::optional<kernel::Freezer> freezer_;        // v1, outside of observe mode; the worker's alone
-  std::unique_ptr<boost::asio::thread_pool> freeze_worker_;
-  std::map<core::CgroupId, std::string> frozen_;  // as decided; the path outlives the cgroup
+  std::unique_ptr<kernel::FreezeKnob> freezer_;   // v1, outside of observe mode
+  std::map<core::CgroupId, Frozen> frozen_;       // as decided
+  std::string not_braked_, not_thawed_;           // what could not be let go of, as it stands in degraded_
+  std::optional<core::Instant> guard_lets_go_;    // as the guard was told
   std::string no_freezer_ = "nobody is frozen in observe mode, nor on cgroup v2";
   std::unique_ptr<session::SessionServer> sessions_;
   std::unique_ptr<identity::Acceptor> acceptor_;

@@ -16,6 +16,11 @@ constexpr auto kGuardIsSound = std::chrono::seconds(1);
 constexpr auto kFirstGuardWait = std::chrono::seconds(1);
 constexpr auto kLongestGuardWait = std::chrono::seconds(64);
 
+// A brake whose owner does not run for so long is let go of by the guard. Above what a loaded node keeps us
+// from a processor; below brake.longest by default.
+constexpr auto kBrakesWithoutUs = std::chrono::seconds(5);
+constexpr auto kPutOffEvery = std::chrono::seconds(1);
+
 }  // namespace
 
 void Daemon::OnBrakeLost(core::BrakeLost lost) {
@@ -24,6 +29,28 @@ void Daemon::OnBrakeLost(core::BrakeLost lost) {
   // The decision wants to see whose value is there now.
   tree_.Sample(lost.cgroup, clock_.Now(), /*with_stat=*/true, &early_);
   Wake();
+}
+
+// A brake or a freeze that should have been let go of and is not, or (OK) none any more.
+void Daemon::TellNotLetGo(const absl::Status& why, const std::string& lost, std::string* said) {
+  if (!said->empty()) SetDegraded(std::exchange(*said, {}), false);
+  if (why.ok()) return;
+  *said = fmt::format("{}; it is tried again every second at least: {}", lost, TextOf(why));
+  SetDegraded(*said, true);
+}
+
+// Puts off the time at which the guard lets go of everything in our stead. It comes only if we do not run:
+// the engine ends a freeze earlier, and this is called with every tick.
+void Daemon::TellGuard(core::Instant now) {
+  if (!guard_) return;
+  std::optional<core::Instant> when;
+  if (brake_ && brake_->holds()) when = now + kBrakesWithoutUs;
+  for (const auto& [id, frozen] : frozen_) when = std::min(when.value_or(frozen.thaw_by), frozen.thaw_by);
+  const bool as_told = when.has_value() == guard_lets_go_.has_value() &&
+                       (!when || (*when >= *guard_lets_go_ && *when < *guard_lets_go_ + kPutOffEvery));
+  if (as_told) return;
+  guard_lets_go_ = when;
+  guard_->LetGoBy(when);
 }
 
 void Daemon::WaitForGuard() {
@@ -71,6 +98,7 @@ void Daemon::StartGuardAgain() {
   const absl::Status status = guard_->Restart(options_.guard_command);
   if (status.ok()) {
     WaitForGuard();
+    guard_lets_go_.reset();  // the new one has been told nothing
     log_->Write(
         EventLine(clock_.Now(), "guard_started").Add("pid", std::int64_t{guard_->pid()}),
         fmt::format("another guard runs (pid {}); brakes and freezes may be set again", guard_->pid()));

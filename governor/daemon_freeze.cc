@@ -1,12 +1,18 @@
-// The daemon's side of the freezer (cgroup v1): stopping processes blocks, so a worker does it.
+// The daemon's side of the freezer (cgroup v1).
 
-#include <boost/asio/post.hpp>
-#include <future>
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "governor/daemon.h"
 
 namespace memgov {
+namespace {
+
+// The guard thaws so long after we should have; more than we are late on a loaded node.
+constexpr auto kGuardGrace = std::chrono::milliseconds(500);
+
+}  // namespace
 
 // Without one every decision to freeze fails, and the log says why.
 void Daemon::StartFreezer() {
@@ -16,8 +22,20 @@ void Daemon::StartFreezer() {
     no_freezer_ = TextOf(freezer.status());
     return;
   }
-  freezer_.emplace(layout_, *std::move(freezer), options_.state_dir + "/freeze.state");
-  freeze_worker_ = std::make_unique<boost::asio::thread_pool>(1);
+  freezer_ = std::make_unique<kernel::FreezeKnob>(
+      layout_, *std::move(freezer), options_.state_dir + "/freeze.state", io_,
+      [this](const absl::Status& why) {
+        TellNotLetGo(why, "a frozen cgroup stands still longer than it may", &not_thawed_);
+      });
+}
+
+// With what is added when the daemon does not even run.
+core::Instant Daemon::LatestThaw(core::Instant now) const {
+  core::Duration longest{};
+  for (const core::Rule& rule : policy_.rules) {
+    if (rule.brake.freeze) longest = std::max(longest, rule.brake.freeze_longest);
+  }
+  return now + longest + kGuardGrace;
 }
 
 void Daemon::ApplyFreeze(const core::SetFreeze& freeze) {
@@ -29,11 +47,7 @@ void Daemon::ApplyFreeze(const core::SetFreeze& freeze) {
     // Kept since the freeze: the memory cgroup may have gone, and the freezer's of the same path be there.
     const auto frozen = frozen_.extract(freeze.cgroup);
     if (frozen.empty()) return;
-    boost::asio::post(*freeze_worker_, [this, path = std::move(frozen.mapped())] {
-      const absl::Status status = freezer_->Thaw(path);
-      if (status.ok()) return;
-      boost::asio::post(io_, [this, status] { SayDegraded(TextOf(status)); });
-    });
+    freezer_->Thaw(frozen.mapped().path);
     return;
   }
   std::string path = tree_.PathOf(freeze.cgroup);
@@ -41,20 +55,16 @@ void Daemon::ApplyFreeze(const core::SetFreeze& freeze) {
   if (!freezer_) return failed(no_freezer_);
   // Nobody would thaw it if we were killed now.
   if (!guard_->Running()) return failed("nobody is frozen while there is no guard");
-  frozen_[freeze.cgroup] = path;
-  boost::asio::post(*freeze_worker_, [this, failed, path = std::move(path)] {
-    const absl::Status status = freezer_->Freeze(path);
-    if (!status.ok()) boost::asio::post(io_, [failed, why = TextOf(status)] { failed(why); });
+  frozen_[freeze.cgroup] = {.path = path, .thaw_by = LatestThaw(clock_.Now())};
+  TellGuard(clock_.Now());  // before it is frozen
+  freezer_->Freeze(path, [failed](const absl::Status& status) {
+    if (!status.ok() && !absl::IsCancelled(status)) failed(TextOf(status));
   });
 }
 
-// Waits for the worker, at most as long as a freeze under way takes (freezer.h).
 absl::Status Daemon::ThawAll() {
-  if (!freezer_) return absl::OkStatus();
   frozen_.clear();
-  std::promise<absl::Status> thawed;
-  boost::asio::post(*freeze_worker_, [this, &thawed] { thawed.set_value(freezer_->ThawAll()); });
-  return thawed.get_future().get();
+  return freezer_ ? freezer_->ThawAll() : absl::OkStatus();
 }
 
 }  // namespace memgov

@@ -295,9 +295,10 @@ Check LockedMemory(const NodeFacts& facts) {
 // --- places
 // -----------------------------------------------------------------------------------------------------
 
-Check Place(std::string name, int error, std::string lost, std::string remedy) {
-  if (error == 0) return Ok(std::move(name), "can be written");
-  return Essential(Missing(std::move(name), ErrorText(error), std::move(lost), std::move(remedy)));
+Check Place(std::string name, int error, const std::string& distrust, std::string lost, std::string remedy) {
+  if (error == 0 && distrust.empty()) return Ok(std::move(name), "can be written");
+  return Essential(
+      Missing(std::move(name), error == 0 ? distrust : ErrorText(error), std::move(lost), std::move(remedy)));
 }
 
 Check Running(const NodeFacts& facts) {
@@ -336,11 +337,12 @@ std::vector<Check> Examine(const NodeFacts& facts) {
   for (auto check : {PidNamespace, CgroupNamespace, KernelLog, Files, Inotify, LockedMemory}) {
     checks.push_back(check(facts));
   }
-  checks.push_back(Place("socket directory", facts.socket_dir_error, "clients cannot connect",
-                         "make it writable, or name another with --socket"));
-  checks.push_back(Place("state directory", facts.state_dir_error,
+  checks.push_back(Place("socket directory", facts.socket_dir_error, facts.socket_dir_distrust,
+                         "clients cannot connect",
+                         "make it writable to root alone, or name another with --socket"));
+  checks.push_back(Place("state directory", facts.state_dir_error, facts.state_dir_distrust,
                          "what must be restored cannot be remembered",
-                         "make it writable, or name another with --state-dir"));
+                         "make it writable to root alone, or name another with --state-dir"));
   checks.push_back(Running(facts));
   return checks;
 }

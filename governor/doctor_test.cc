@@ -146,6 +146,8 @@ std::vector<Case> Cases() {
       {"inotify", [](NodeFacts& f) { f.inotify_instances = 0; }, kMissing, 1, "5 s"},
       {"socket directory", [](NodeFacts& f) { f.socket_dir_error = EROFS; }, kMissing, 2, "--socket"},
       {"state directory", [](NodeFacts& f) { f.state_dir_error = EACCES; }, kMissing, 2, "--state-dir"},
+      {"state directory", [](NodeFacts& f) { f.state_dir_distrust = "others may write in /x"; }, kMissing, 2,
+       "others may write in /x"},
       {"memgovd", [](NodeFacts& f) { f.daemon_pid = 12; }, kOk, 0, "pid 12"},
   };
 }

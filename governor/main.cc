@@ -107,6 +107,8 @@ int Run(const Flags& flags) {
     guard = *std::move(started);
     restored = memgov::kernel::RestoreFromState(*layout, state_file);
     restored.Update(memgov::kernel::ThawFromState(*layout, memgov::kernel::FreezeStateBeside(state_file)));
+    // What may still come right the daemon tries again itself, and says.
+    if (memgov::kernel::MayPass(restored)) restored = absl::OkStatus();
   } else {
     restored = memgov::kernel::RestoreLeftovers(*layout, state_file);
   }

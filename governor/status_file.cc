@@ -1,25 +1,21 @@
 #include "governor/status_file.h"
 
-#include <errno.h>
 #include <fmt/format.h>
-#include <stdio.h>
 #include <yaml-cpp/yaml.h>
 
-#include <filesystem>
-#include <fstream>
 #include <iterator>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "governor/base/state_directory.h"
 #include "governor/core/json.h"
 #include "governor/event_log.h"
 
 namespace memgov {
 namespace {
 
-constexpr std::uintmax_t kLargestFile = 1 << 20;
+constexpr std::size_t kLargestFile = 1 << 20;
 
-std::string FileIn(const std::string& state_dir) { return state_dir + "/status.json"; }
+constexpr char kName[] = "status.json";
 
 }  // namespace
 
@@ -37,26 +33,17 @@ absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& statu
   }
   absl::StrAppend(&text, "},\n\"checks\": ", JsonOf(status.checks), "}\n");
 
-  std::error_code ignored;
-  std::filesystem::create_directories(state_dir, ignored);
-  const std::string file = FileIn(state_dir);
-  const std::string next = file + ".new";
-  std::ofstream out(next, std::ios::trunc);
-  out << text;
-  out.close();
-  if (!out || ::rename(next.c_str(), file.c_str()) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("writing ", file));
-  }
-  return absl::OkStatus();
+  const auto directory = base::StateDirectory::Open(state_dir, {.make = true});
+  if (!directory.ok()) return directory.status();
+  return directory->Replace(kName, text, 0644);
 }
 
 void AddRunningDaemon(const std::string& state_dir, int pid, std::vector<Check>* checks) {
-  std::error_code error;
-  const std::string file = FileIn(state_dir);
-  if (std::filesystem::file_size(file, error) > kLargestFile || error) return;
+  const auto text = base::ReadRegularFile(absl::StrCat(state_dir, "/", kName), kLargestFile);
+  if (!text.ok()) return;
   // The file may be another daemon's, cut off, or nobody's.
   try {
-    const YAML::Node root = YAML::LoadFile(file);  // JSON is YAML
+    const YAML::Node root = YAML::Load(*text);  // JSON is YAML
     if (root["pid"].as<int>() != pid) return;
     for (const YAML::Node& what : root["degraded"]) {
       checks->push_back({.name = "memgovd",

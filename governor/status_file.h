@@ -26,6 +26,7 @@ struct DaemonStatus {
   PolicyStatus policy;
 };
 
+// Errors name the file; also where others may write in the directory (base/state_directory.h).
 absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& status);
 
 // Puts what the memgovd with this pid has said of itself behind `checks`; nothing when it has said nothing.

@@ -1,5 +1,6 @@
 #include "governor/status_file.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -68,10 +69,32 @@ TEST_F(StatusFileTest, ForeignAndBrokenFilesAreIgnored) {
   }
 }
 
+TEST_F(StatusFileTest, NoLinkIsFollowedAndNoFifoWaitedFor) {
+  std::filesystem::create_directories(directory_);
+  const std::string victim = directory_ + "/victim";
+  std::ofstream(victim) << "precious";
+  for (const char* name : {"/status.json.new", "/status.json"}) {
+    std::filesystem::create_symlink(victim, directory_ + name);
+    EXPECT_TRUE(WriteStatus(directory_, {.pid = 7}).ok());
+    std::filesystem::remove(directory_ + "/status.json");
+  }
+  EXPECT_EQ(std::filesystem::file_size(victim), 8U);
+  ASSERT_EQ(::mkfifo((directory_ + "/status.json").c_str(), 0600), 0);
+  EXPECT_TRUE(Running(7).empty());
+  EXPECT_TRUE(WriteStatus(directory_, {.pid = 7}).ok());
+}
+
+TEST_F(StatusFileTest, WhereOthersMayWriteNothingIsWritten) {
+  std::filesystem::create_directories(directory_);
+  ASSERT_EQ(::chmod(directory_.c_str(), 0777), 0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(WriteStatus(directory_, {.pid = 7})));
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+}
+
 TEST_F(StatusFileTest, ADirectoryThatCannotBeIsSaid) {
   const absl::Status status = WriteStatus("/proc/memgov", {.pid = 7});
   EXPECT_FALSE(status.ok());
-  EXPECT_NE(std::string(status.message()).find("/proc/memgov/status.json"), std::string::npos);
+  EXPECT_NE(std::string(status.message()).find("/proc/memgov"), std::string::npos);
 }
 
 }  // namespace

@@ -52,14 +52,6 @@ static void say_disconnected(mg_agent* agent, const char* reason) {
   mg_emit(&agent->session.observer, (memgov_event){.kind = MEMGOV_EVENT_DISCONNECTED, .text = reason});
 }
 
-/* Ends the release mode that a directive set, and says why. */
-static void end_mode(mg_agent* agent, const char* why) {
-  mg_levers_revert(&agent->session.levers);
-  mg_emit(
-      &agent->session.observer,
-      (memgov_event){.kind = MEMGOV_EVENT_REVERTED, .text = why, .action = MEMGOV_ACTION_SET_RELEASE_MODE});
-}
-
 static void disconnect(mg_agent* agent, const char* reason) {
   mg_grpc_stream* stream = &agent->session.stream;
   close_descriptor(agent, &agent->socket_fd);
@@ -69,10 +61,6 @@ static void disconnect(mg_agent* agent, const char* reason) {
   if (agent->session.flooded) agent->backoff_ns = kBackoffRefusedNs;
   retry_later(agent, mg_now_ns(), stream->refused || agent->session.flooded);
   say_disconnected(agent, reason);
-  /* A setting outlives a governor that went away. Whoever floods us has no say any more. */
-  if (agent->session.flooded && agent->session.levers.revert_at_ns != 0) {
-    end_mode(agent, "its governor floods us: the release mode is as before");
-  }
 }
 
 /* Whether to obey whoever listens there. Else hangs up, without having said a word. */
@@ -186,8 +174,11 @@ static uint64_t tick(mg_agent* agent) {
   mg_session* session = &agent->session;
   const uint64_t now_ns = mg_now_ns();
   if (session->levers.revert_at_ns != 0 && now_ns >= session->levers.revert_at_ns) {
-    end_mode(agent, "time to live ended: the release mode is as before");
+    mg_levers_revert(&session->levers);
     session->report_due_ns = now_ns;
+    mg_emit(&session->observer, (memgov_event){.kind = MEMGOV_EVENT_REVERTED,
+                                               .text = "time to live ended: the release mode is as before",
+                                               .action = MEMGOV_ACTION_SET_RELEASE_MODE});
   }
   if (agent->socket_fd >= 0 && mg_session_outdated(session, now_ns) && !has_unread(agent)) renew(agent);
   if (agent->socket_fd < 0 && now_ns >= agent->retry_at_ns) connect_to_governor(agent);

@@ -95,8 +95,7 @@ typedef enum memgov_event_kind {
                                * or cut short by the stall bound; of a shed: which hook gave what;
                                * id to wall_ns are set */
   MEMGOV_EVENT_DISCONNECTED = 5, /* not, or no longer, in a session. text: why; told once */
-  MEMGOV_EVENT_REVERTED = 6,     /* a setting ended: its time, or its governor floods us.
-                                  * text: what was restored; action */
+  MEMGOV_EVENT_REVERTED = 6,     /* a time to live ended. text: what was restored; action */
   MEMGOV_EVENT_LOCAL_WATCH = 7,  /* the watch of rule 13 began, ended, or cannot begin. text: what, or why */
   MEMGOV_EVENT_LOCAL_ACTION = 8  /* ... did something. text: why, then as of OUTCOME; action to wall_ns */
 } memgov_event_kind;

@@ -202,7 +202,8 @@ func (a *agent) look(now time.Duration) heap.Sample {
 func (a *agent) guardLimit(now time.Duration) heap.Sample {
 	s := a.look(now)
 	if why := a.limit.Tick(now, s); why != "" {
-		a.limitEnded(now, why)
+		a.logger.Info("memgov: the soft limit ended", "why", why)
+		a.observer(SoftLimitEnded{At: now, Why: why})
 		a.nextReport = now
 		s = a.look(now)
 	}
@@ -261,7 +262,7 @@ func (a *agent) renew(now time.Duration) {
 	a.open(now)
 }
 
-// lose drops the session and sets the time of the next try.
+// lose drops the session and sets the time of the next try. The soft limit stays until its time is over.
 func (a *agent) lose(now time.Duration, err error) {
 	a.session.close()
 	a.session, a.welcomed = nil, false
@@ -281,16 +282,6 @@ func (a *agent) lose(now time.Duration, err error) {
 		a.logger.Info("memgov: no governor", "socket", a.socket, "why", err)
 		a.observer(Lost{At: now, Err: err})
 	}
-	// The soft limit stays until its time is over, but whoever floods us has no say any more.
-	if _, limited := a.limit.Ends(); limited && errors.Is(err, errFlood) {
-		a.limit.Undo()
-		a.limitEnded(now, "its governor floods us")
-	}
-}
-
-func (a *agent) limitEnded(now time.Duration, why string) {
-	a.logger.Info("memgov: the soft limit ended", "why", why)
-	a.observer(SoftLimitEnded{At: now, Why: why})
 }
 
 func (a *agent) receive(r received) {

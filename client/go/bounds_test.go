@@ -70,28 +70,6 @@ func TestWhoAsksWithoutRestGetsAQuarterOfTheTime(t *testing.T) {
 	}
 }
 
-// A request and the settings that go with it come together, and none is too soon.
-func TestSettingsComeBesideARequest(t *testing.T) {
-	needsNoLimit(t)
-	g := testgovernor.Start(t, testgovernor.Socket(t))
-	attach(t, g.Socket, machineClock{}, func(a *agent) {
-		generous(a)
-		a.collect = func() (heap.Work, error) {
-			eventually(t, "the setting is here", func() bool { return len(a.session.in) == 1 })
-			return heap.Work{}, nil
-		}
-	})
-	p := g.Accept()
-	p.Welcome(time.Minute)
-	p.Direct(urgently(collect(1, time.Minute)))
-	p.Direct(&pb.Directive{Id: 2, TtlMs: 60000, Action: &pb.Directive_SetSoftLimit{SetSoftLimit: &pb.SetSoftLimit{Bytes: 1 << 40}}})
-	for id := uint64(1); id <= 2; id++ {
-		if o := p.Outcome(); o.GetId() != id || o.GetStatus() != pb.Outcome_STATUS_DONE {
-			t.Error(o)
-		}
-	}
-}
-
 func TestOneRequestAtATime(t *testing.T) {
 	r := request{came: time.Second, deadline: 2 * time.Second, ended: 9 * time.Second}
 	for at, want := range map[time.Duration]bool{2 * time.Second: true, 5*time.Second - 1: true,
@@ -164,8 +142,6 @@ func frames(t *testing.T, more func(*http2.Framer)) []byte {
 	write(f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: header.Bytes(), EndHeaders: true}))
 	write(f.WriteData(1, false, grpcMessage(t, &pb.GovernorMessage{Body: &pb.GovernorMessage_Welcome{
 		Welcome: &pb.Welcome{Enforcing: true}}})))
-	write(f.WriteData(1, false, grpcMessage(t, &pb.GovernorMessage{Body: &pb.GovernorMessage_Directive{Directive: &pb.Directive{
-		Id: 1, TtlMs: 60000, Action: &pb.Directive_SetSoftLimit{SetSoftLimit: &pb.SetSoftLimit{Bytes: 1 << 40}}}}})))
 	more(f)
 	return out.Bytes()
 }
@@ -192,7 +168,6 @@ func grpcMessage(t *testing.T, m proto.Message) []byte {
 }
 
 func TestAGovernorThatFloodsIsLeftForAWhile(t *testing.T) {
-	needsNoLimit(t)
 	directive := grpcMessage(t, &pb.GovernorMessage{Body: &pb.GovernorMessage_Directive{
 		Directive: &pb.Directive{Id: 7, Action: &pb.Directive_Collect{Collect: &pb.Collect{Bytes: 1}}}}})
 	for name, flood := range map[string]func(*http2.Framer){
@@ -223,7 +198,6 @@ func TestAGovernorThatFloodsIsLeftForAWhile(t *testing.T) {
 			if !errors.Is(l.Err, errFlood) {
 				t.Fatalf("%+v", l)
 			}
-			waitFor[SoftLimitEnded](a)
 			if err := a.stop(); err != nil {
 				t.Fatal(err)
 			}

@@ -121,6 +121,26 @@ TEST_F(AcceptorTest, LeavesNothingBehind) {
   EXPECT_TRUE(Listen(path_).ok()) << "and may come again";
 }
 
+TEST_F(AcceptorTest, ADirectoryInWhichOthersCouldReplaceTheSocketIsRefused) {
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 0777), 0);
+  const absl::Status status = Listen(path_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_NE(std::string(status.message()).find("--socket"), std::string::npos) << status;
+  EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 01777), 0);
+  EXPECT_TRUE(Listen(path_).ok()) << "as in /tmp";
+}
+
+TEST_F(AcceptorTest, ALockThatIsALinkOrAFifoIsRefused) {
+  const std::string victim = directory_.path() + "/victim";
+  std::filesystem::create_symlink(victim, path_ + ".lock");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Listen(path_).status()));
+  EXPECT_FALSE(std::filesystem::exists(victim));
+  std::filesystem::remove(path_ + ".lock");
+  ASSERT_EQ(::mkfifo((path_ + ".lock").c_str(), 0600), 0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Listen(path_).status()));
+}
+
 TEST_F(AcceptorTest, ReplacesTheSocketOfADeadDaemon) {
   ForeignListener(path_).Reset();
   ASSERT_TRUE(std::filesystem::exists(path_));
@@ -178,7 +198,8 @@ TEST_F(AcceptorTest, RefusesPathsThatCannotBeSockets) {
   EXPECT_THAT(std::string(Listen(directory_.path() + "/" + std::string(108, 'x')).status().message()),
               HasSubstr("at most 107"));
   std::ofstream(path_) << "a file";
-  EXPECT_THAT(std::string(Listen(path_ + "/memgov.sock").status().message()), HasSubstr("create " + path_));
+  EXPECT_THAT(std::string(Listen(path_ + "/memgov.sock").status().message()),
+              HasSubstr("opening " + path_ + "; name a directory"));
 }
 
 TEST_F(AcceptorTest, WaitsOutAShortageOfDescriptors) {

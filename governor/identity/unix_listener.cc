@@ -9,13 +9,12 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "governor/base/state_directory.h"
 
 namespace memgov::identity {
 namespace {
@@ -42,32 +41,29 @@ int Connect(int fd, const sockaddr_un& address) {
   return ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
 }
 
-absl::Status MakeDirectoryOf(const std::string& path) {
-  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
-  std::error_code error;
-  const bool created = std::filesystem::create_directories(directory, error);
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("create ", directory.string()));
-  // Whatever the umask was: clients of every user must get through.
-  if (created && ::chmod(directory.c_str(), 0755) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("chmod ", directory.string()));
-  }
-  return absl::OkStatus();
+// Whoever may write in the directory can put a socket of his own in our place. In a sticky one (/tmp) he can
+// at least not take ours away.
+absl::StatusOr<base::StateDirectory> DirectoryOf(const std::string& path) {
+  return base::StateDirectory::Open(base::DirectoryOf(path),
+                                    {.make = true, .sticky_may_be = true, .flag = "--socket"});
 }
 
 // The lock of a path, held until the descriptor is closed. A previous owner removes the file while it still
 // holds the lock, so a lock counts only while the path leads to the locked file.
-absl::StatusOr<UniqueFd> Lock(const std::string& path) {
-  const std::string name = path + ".lock";
+absl::StatusOr<UniqueFd> Lock(const base::StateDirectory& directory, const std::string& path) {
+  const std::string name = base::NameOf(path) + ".lock";
   while (true) {
-    UniqueFd fd(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("open ", name));
+    auto opened = directory.OpenLock(name);
+    if (!opened.ok()) return opened.status();
+    UniqueFd fd(opened->release());
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno == EWOULDBLOCK) return InUse(path);
-      return absl::ErrnoToStatus(errno, absl::StrCat("flock ", name));
+      return absl::ErrnoToStatus(errno, absl::StrCat("flock ", path, ".lock"));
     }
     struct stat locked {
     }, named{};
-    if (::fstat(fd.get(), &locked) == 0 && ::stat(name.c_str(), &named) == 0 &&
+    if (::fstat(fd.get(), &locked) == 0 &&
+        ::fstatat(directory.fd(), name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
         locked.st_dev == named.st_dev && locked.st_ino == named.st_ino) {
       return fd;
     }
@@ -102,8 +98,9 @@ absl::Status RemoveStale(const std::string& path, const sockaddr_un& address) {
 absl::StatusOr<UnixListener> UnixListener::Open(const std::string& path, mode_t mode, int backlog) {
   const absl::StatusOr<sockaddr_un> address = Address(path);
   if (!address.ok()) return address.status();
-  if (absl::Status made = MakeDirectoryOf(path); !made.ok()) return made;
-  absl::StatusOr<UniqueFd> lock = Lock(path);
+  const absl::StatusOr<base::StateDirectory> directory = DirectoryOf(path);
+  if (!directory.ok()) return directory.status();
+  absl::StatusOr<UniqueFd> lock = Lock(*directory, path);
   if (!lock.ok()) return lock.status();
 
   UnixListener listener;

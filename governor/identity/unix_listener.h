@@ -14,7 +14,8 @@ namespace memgov::identity {
 
 class UnixListener {
  public:
-  // Creates the directory of `path` (0755) where it is missing, and the socket (`mode`). Two processes that
+  // Creates the directory of `path` (0755) where it is missing, and the socket (`mode`). FailedPrecondition
+  // where somebody else could take the socket away, or the lock is no file of ours. Two processes that
   // start at once are told apart by a lock on "PATH.lock", which the kernel drops when its owner dies.
   // Errors: see Acceptor::Listen.
   static absl::StatusOr<UnixListener> Open(const std::string& path, mode_t mode, int backlog);

@@ -28,6 +28,10 @@ class BrakeFile {
   static absl::StatusOr<BrakeFile> Open(const CgroupLayout& layout, const std::string& path);
 
   std::uint64_t inode() const { return inode_; }
+  // Opens memory.high for good, so that from now on it is read and written without a new descriptor, also
+  // when none is left. One thread at a time then: the kernel lets a write wait for another on the same
+  // descriptor.
+  absl::Status KeepHigh();
   // memory.high or memory.current. NotFound when the cgroup, or the file, is gone.
   absl::StatusOr<Limit> Read(const char* name) const;
   // Writes memory.high; absent: "max". Never waits for reclaim where the kernel can avoid it (O_NONBLOCK,
@@ -41,6 +45,7 @@ class BrakeFile {
   std::string directory_;
   UniqueFd fd_;
   std::uint64_t inode_;
+  UniqueFd high_;  // when kept
 };
 
 // The kernel counts in pages and rounds down; only rounded values can be recognised again.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,10 +10,8 @@
 namespace memgov::kernel {
 namespace {
 
-// A release that failed is tried again after 10 ms, 20 ms, ... 1 s, 1 s, ...
-constexpr auto kFirstPause = std::chrono::milliseconds(10);
-constexpr auto kLongestPause = std::chrono::milliseconds(1000);
 constexpr auto kRestoreAtExit = std::chrono::seconds(2);
+constexpr auto kPause = std::chrono::milliseconds(20);
 
 std::string Words(const Limit& limit) {
   return limit.bytes.has_value() ? absl::StrCat(*limit.bytes) : std::string("max");
@@ -21,58 +20,48 @@ std::string Words(const Limit& limit) {
 }  // namespace
 
 BrakeKnob::BrakeKnob(const CgroupLayout& layout, std::string state_file, boost::asio::io_context& io,
-                     OnLost on_lost)
+                     OnLost on_lost, OnFailing on_failing)
     : layout_(layout),
-      state_file_(std::move(state_file)),
       io_(io),
       on_lost_(std::move(on_lost)),
-      watch_(io, layout_, [this](core::CgroupId id) { OnWritten(id); }) {
+      watch_(io, layout_, [this](core::CgroupId id) { OnWritten(id); }),
+      state_file_(std::move(state_file)) {
   if (layout_.memory_version != MemoryVersion::kV2) return;
-  worker_ = std::make_unique<boost::asio::thread_pool>(1);
-  retry_.emplace(worker_->get_executor());
-  boost::asio::post(*worker_, [this] { AdoptLeftovers(); });
+  const std::vector<std::string> leftovers = Leftovers();
+  queue_ = std::make_unique<HoldQueue>(
+      io_, [this](const std::string& path, bool last) { return LetGo(path, last); }, std::move(on_failing));
+  queue_->Owe(leftovers);
 }
 
-BrakeKnob::~BrakeKnob() {
-  stopping_ = true;
-  if (worker_ == nullptr) return;
-  boost::asio::post(*worker_, [this] { retry_->cancel(); });
-  worker_->join();
+BrakeKnob::~BrakeKnob() = default;
+
+std::vector<std::string> BrakeKnob::Leftovers() {
+  std::vector<std::string> complaints;  // said when the start restored
+  auto marks = LoadBrakeState(state_file_, &complaints);
+  if (!marks.ok()) return {};
+  marks_ = *std::move(marks);
+  std::vector<std::string> paths;
+  for (const BrakeMark& mark : marks_) paths.push_back(mark.path);
+  return paths;
 }
 
 void BrakeKnob::Set(core::CgroupId id, std::string path, std::optional<core::Bytes> high, Done done) {
-  if (worker_ == nullptr || stopping_) {
-    boost::asio::post(io_, [done = std::move(done), v1 = worker_ == nullptr] {
+  if (queue_ == nullptr || stopped_) {
+    boost::asio::post(io_, [done = std::move(done), v1 = queue_ == nullptr] {
       done(absl::FailedPreconditionError(v1 ? "cgroup v1 has no memory.high" : "the brake is shut down"));
     });
     return;
   }
-  if (high.has_value()) {
-    held_[id] = path;
-    watch_.Watch(id, path);  // before the write, so that nothing written after ours is missed
-  } else {
+  if (!high.has_value()) {
     held_.erase(id);
     watch_.Unwatch(id);
+    return queue_->LetGo(std::move(path), std::move(done));
   }
-  // A slow write must not make the newest wish wait behind older ones for the same cgroup.
-  auto overtaken = std::make_shared<std::atomic<bool>>(false);
-  if (const auto earlier = std::exchange(newest_[id], overtaken); earlier != nullptr) *earlier = true;
-  boost::asio::post(*worker_, [this, id, path = std::move(path), high, overtaken, done = std::move(done)] {
-    absl::Status status;
-    if (stopping_) {
-      status = absl::FailedPreconditionError("the brake is shut down");
-    } else if (*overtaken) {
-      status = absl::CancelledError("overtaken by a later request");
-    } else {
-      status = high.has_value() ? Apply(path, RoundToPages(*high)) : LetGoOrOwe(path);
-    }
-    boost::asio::post(io_, [this, id, overtaken, done, status] {
-      if (const auto newest = newest_.find(id); newest != newest_.end() && newest->second == overtaken) {
-        newest_.erase(newest);
-      }
-      done(status);
-    });
-  });
+  held_[id] = path;
+  watch_.Watch(id, path);  // before the write, so that nothing written after ours is missed
+  const core::Bytes rounded = RoundToPages(*high);
+  auto take = [this, path, rounded](const HoldQueue::Wanted& wanted) { return Apply(path, rounded, wanted); };
+  queue_->Take(std::move(path), std::move(take), std::move(done));
 }
 
 void BrakeKnob::Forget(core::CgroupId id) {
@@ -92,40 +81,39 @@ void BrakeKnob::LetGoOfAll() {
 
 void BrakeKnob::OnWritten(core::CgroupId id) {
   const auto held = held_.find(id);
-  if (held == held_.end() || worker_ == nullptr || stopping_) return;
-  boost::asio::post(*worker_, [this, id, path = held->second] { Compare(id, path); });
+  if (held == held_.end() || queue_ == nullptr || stopped_) return;
+  queue_->Look(held->second, [this, id, path = held->second] { Compare(id, path); });
 }
 
 absl::Status BrakeKnob::RestoreAll() {
-  stopping_ = true;
-  if (worker_ == nullptr) return absl::OkStatus();
-  // The worker may sit in a write that reclaims. What it has set before need not wait for that: the state
-  // file names all of it, and is replaced atomically. The result is that of the second pass, which sees
-  // everything.
-  std::vector<std::string> complaints;
-  std::vector<BrakeMark> failed;
-  if (const auto marks = LoadBrakeState(state_file_, &complaints); marks.ok()) {
-    LetGoOfMarks(layout_, *marks, &failed).IgnoreError();
-  }
-  boost::asio::post(*worker_, [this] { retry_->cancel(); });
-  worker_->join();
-  return RestorePatiently(layout_, state_file_, kRestoreAtExit);
+  stopped_ = true;
+  if (queue_ == nullptr) return absl::OkStatus();
+  queue_->Stop();
+  // A thread may sit in a write that reclaims. What was set before need not wait for that, and what it sets
+  // itself not for its end: the state file names all of it, and is replaced atomically. The result is that of
+  // the last pass, which sees everything.
+  const auto give_up = std::chrono::steady_clock::now() + kRestoreAtExit;
+  do {
+    std::vector<std::string> complaints;
+    std::vector<BrakeMark> failed;
+    base::StateFile file(state_file_.path());
+    if (const auto marks = LoadBrakeState(file, &complaints); marks.ok()) {
+      LetGoOfMarks(layout_, *marks, &failed).IgnoreError();
+    }
+  } while (!queue_->IdleWithin(kPause) && std::chrono::steady_clock::now() < give_up);
+  queue_->Join();
+  return RestorePatiently(layout_, state_file_.path(), kRestoreAtExit);
 }
 
-// --- on the worker
-// --------------------------------------------------------------------------------------------
+// --- what is ours, for both threads
 
-void BrakeKnob::AdoptLeftovers() {
-  std::vector<std::string> complaints;  // said when the start restored
-  auto marks = LoadBrakeState(state_file_, &complaints);
-  if (!marks.ok() || marks->empty() || stopping_) return;
-  marks_ = *std::move(marks);
-  for (const BrakeMark& mark : marks_) debts_.insert(mark.path);
-  pause_ = kFirstPause;
-  PayDebts();
+std::vector<BrakeMark> BrakeKnob::Marks() const {
+  const std::lock_guard lock(mutex_);
+  return marks_;
 }
 
 bool BrakeKnob::IsOurs(const std::string& path, const BrakeFile& file, core::Bytes value) const {
+  const std::lock_guard lock(mutex_);
   return std::find(marks_.begin(), marks_.end(),
                    BrakeMark{.path = path, .inode = file.inode(), .value = value}) != marks_.end();
 }
@@ -133,19 +121,40 @@ bool BrakeKnob::IsOurs(const std::string& path, const BrakeFile& file, core::Byt
 // Makes `values` the marks of this path, in the file first.
 absl::Status BrakeKnob::Remember(const std::string& path, std::uint64_t inode,
                                  const std::vector<core::Bytes>& values) {
+  const std::lock_guard storing(storing_);
+  const std::vector<BrakeMark> before = Marks();
   std::vector<BrakeMark> marks;
-  for (const BrakeMark& mark : marks_) {
+  for (const BrakeMark& mark : before) {
     if (mark.path != path) marks.push_back(mark);
   }
   for (const core::Bytes value : values) marks.push_back({.path = path, .inode = inode, .value = value});
-  if (marks == marks_) return absl::OkStatus();
+  if (marks == before) return absl::OkStatus();
   if (absl::Status status = StoreBrakeState(state_file_, marks); !status.ok()) return status;
+  const std::lock_guard lock(mutex_);
   marks_ = std::move(marks);
+  if (values.empty()) kept_.erase(path);
   return absl::OkStatus();
 }
 
-absl::Status BrakeKnob::Apply(const std::string& path, core::Bytes high) {
-  debts_.erase(path);
+absl::Status BrakeKnob::Keep(const std::string& path, std::uint64_t inode) {
+  if (const auto kept = KeptFor(path); kept != nullptr && kept->inode() == inode) return absl::OkStatus();
+  auto file = BrakeFile::Open(layout_, path);
+  if (!file.ok()) return file.status();
+  if (absl::Status status = file->KeepHigh(); !status.ok()) return status;
+  const std::lock_guard lock(mutex_);
+  kept_[path] = std::make_shared<BrakeFile>(*std::move(file));
+  return absl::OkStatus();
+}
+
+std::shared_ptr<BrakeFile> BrakeKnob::KeptFor(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  const auto kept = kept_.find(path);
+  return kept == kept_.end() ? nullptr : kept->second;
+}
+
+// --- on the thread that sets
+
+absl::Status BrakeKnob::Apply(const std::string& path, core::Bytes high, const HoldQueue::Wanted& wanted) {
   const auto file = BrakeFile::Open(layout_, path);
   if (absl::IsNotFound(file.status())) ForgetMarks(path).IgnoreError();
   if (!file.ok()) return file.status();
@@ -159,15 +168,20 @@ absl::Status BrakeKnob::Apply(const std::string& path, core::Bytes high) {
         absl::StrCat("memory.high of ", path, " is ", Words(*present), ", set by somebody else"));
   }
   if (present->bytes == high) return absl::OkStatus();
-  return WriteMarked(*file, path, high, ours ? present->bytes : std::nullopt);
+  return WriteMarked(*file, path, high, ours ? present->bytes : std::nullopt, wanted);
 }
 
 // `old`: our value that the knob holds now, if any.
 absl::Status BrakeKnob::WriteMarked(const BrakeFile& file, const std::string& path, core::Bytes high,
-                                    std::optional<core::Bytes> old) {
+                                    std::optional<core::Bytes> old, const HoldQueue::Wanted& wanted) {
   std::vector<core::Bytes> values = {high};
   if (old.has_value()) values.push_back(*old);
-  if (absl::Status status = Remember(path, file.inode(), values); !status.ok()) return status;
+  if (absl::Status status = Keep(path, file.inode()); !status.ok()) return status;
+  if (absl::Status status = Remember(path, file.inode(), values); !status.ok()) {
+    const std::lock_guard lock(mutex_);
+    if (!old.has_value()) kept_.erase(path);
+    return status;
+  }
 
   // As late as can be: usage must not be above the brake when it closes.
   absl::Status written;
@@ -177,6 +191,8 @@ absl::Status BrakeKnob::WriteMarked(const BrakeFile& file, const std::string& pa
   } else if (usage->bytes.value_or(0) >= high) {
     written = absl::OutOfRangeError(
         absl::StrCat("usage of ", path, " is ", Words(*usage), ", not below the brake at ", high));
+  } else if (!wanted()) {
+    written = absl::CancelledError("overtaken by a later request");
   } else {
     written = file.WriteHigh(high);
   }
@@ -190,59 +206,48 @@ absl::Status BrakeKnob::WriteMarked(const BrakeFile& file, const std::string& pa
   return written.ok() ? remembered : written;
 }
 
-absl::Status BrakeKnob::LetGo(const std::string& path) {
-  const auto file = BrakeFile::Open(layout_, path);
-  if (absl::IsNotFound(file.status())) return ForgetMarks(path);
-  if (!file.ok()) return file.status();
-  const auto present = file->Read("memory.high");
-  if (!present.ok() && !absl::IsNotFound(present.status())) return present.status();
-  if (present.ok() && present->bytes.has_value() && IsOurs(path, *file, *present->bytes)) {
-    absl::Status written = file->WriteHigh(std::nullopt);
-    if (!written.ok() && !absl::IsNotFound(written)) return written;
-  }
-  return ForgetMarks(path);
-}
-
-absl::Status BrakeKnob::LetGoOrOwe(const std::string& path) {
-  absl::Status status = LetGo(path);
-  if (status.ok()) {
-    debts_.erase(path);
-  } else {
-    if (debts_.empty()) pause_ = kFirstPause;
-    debts_.insert(path);
-    PayDebtsLater();
-  }
-  return status;
-}
-
-void BrakeKnob::PayDebts() {
-  std::erase_if(debts_, [this](const std::string& path) { return LetGo(path).ok(); });
-  if (!debts_.empty()) PayDebtsLater();
-}
-
-void BrakeKnob::PayDebtsLater() {
-  if (stopping_) return;
-  retry_->expires_after(pause_);
-  pause_ = std::min(2 * pause_, kLongestPause);
-  retry_->async_wait([this](const boost::system::error_code& cancelled) {
-    if (!cancelled && !stopping_) PayDebts();
-  });
-}
-
 // After somebody wrote memory.high, perhaps we: is it still ours?
 void BrakeKnob::Compare(core::CgroupId id, const std::string& path) {
-  const bool marked =
-      std::any_of(marks_.begin(), marks_.end(), [&](const BrakeMark& mark) { return mark.path == path; });
-  if (!marked || stopping_) return;
+  const std::vector<BrakeMark> marks = Marks();
+  if (std::none_of(marks.begin(), marks.end(), [&](const BrakeMark& mark) { return mark.path == path; }))
+    return;
   const auto file = BrakeFile::Open(layout_, path);
   if (!file.ok()) return;  // gone, or unreadable now; the next sample says more
   const auto present = file->Read("memory.high");
   if (!present.ok() || (present->bytes.has_value() && IsOurs(path, *file, *present->bytes))) return;
-  debts_.erase(path);
   ForgetMarks(path).IgnoreError();  // a mark that stays matches nothing
-  if (on_lost_) {
-    boost::asio::post(io_, [this, id] { on_lost_({.cgroup = id, .foreign = true}); });
+  boost::asio::post(io_, [this, id, path] {
+    // Let go meanwhile: then it was we who wrote.
+    const auto held = held_.find(id);
+    if (on_lost_ && held != held_.end() && held->second == path) on_lost_({.cgroup = id, .foreign = true});
+  });
+}
+
+// --- on the thread that lets go
+
+// Until the last try the marks stay: a write that is under way may still bring one's value.
+absl::Status BrakeKnob::LetGo(const std::string& path, bool last) {
+  std::shared_ptr<BrakeFile> file = KeptFor(path);
+  if (file == nullptr) {  // a predecessor's brake
+    auto opened = BrakeFile::Open(layout_, path);
+    if (absl::IsNotFound(opened.status())) return last ? ForgetMarks(path) : absl::OkStatus();
+    if (!opened.ok()) return opened.status();
+    file = std::make_shared<BrakeFile>(*std::move(opened));
   }
+  absl::Status status;
+  const auto present = file->Read("memory.high");
+  if (!present.ok()) {
+    status = present.status();
+  } else if (present->bytes.has_value() && IsOurs(path, *file, *present->bytes)) {
+    status = file->WriteHigh(std::nullopt);
+  }
+  if (!status.ok() && !absl::IsNotFound(status)) {
+    // What we have open may have gone without its descriptor saying so.
+    const auto named = BrakeFile::Open(layout_, path);
+    const bool gone = named.ok() ? named->inode() != file->inode() : absl::IsNotFound(named.status());
+    if (!gone) return status;
+  }
+  return last ? ForgetMarks(path) : absl::OkStatus();
 }
 
 }  // namespace memgov::kernel

@@ -1,5 +1,8 @@
 #include "governor/kernel/brake_knob.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -270,6 +273,89 @@ TEST_F(BrakeKnobTest, EveryRequestIsAnsweredAndTheLastOneHolds) {
   EXPECT_EQ(answers, 200);
   EXPECT_LE(dropped, 200);
   EXPECT_EQ(High(), absl::StrCat(40 * kMiB, "\n"));
+}
+
+// A FIFO in the place of memory.current holds up whoever sets a brake there, until somebody writes.
+class HeldUp {
+ public:
+  HeldUp(FakeHierarchy& fake, const std::string& path) : file_(fake.Directory(path) + "/memory.current") {
+    ::unlink(file_.c_str());
+    EXPECT_EQ(::mkfifo(file_.c_str(), 0600), 0);
+  }
+  // Returns once the setter waits; it goes on with this usage.
+  void Answer(const std::string& usage) {
+    const int writer = ::open(file_.c_str(), O_WRONLY | O_CLOEXEC);
+    EXPECT_EQ(::write(writer, usage.data(), usage.size()), static_cast<ssize_t>(usage.size()));
+    ::close(writer);
+  }
+
+ private:
+  const std::string file_;
+};
+
+TEST_F(BrakeKnobTest, LettingGoDoesNotWaitForASettingThatTakesLong) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  fake_.Add("/slow");
+  HeldUp slow(fake_, "/slow");
+  std::optional<absl::Status> set;
+  knob_.Set(core::CgroupId{2}, "/slow", 64 * kMiB, [&](absl::Status status) { set = std::move(status); });
+  EXPECT_TRUE(Set(std::nullopt).ok());
+  EXPECT_EQ(High(), "max\n");
+  EXPECT_FALSE(set.has_value());
+  slow.Answer("0\n");
+  EXPECT_TRUE(Becomes([&] { return set.has_value(); }));
+  EXPECT_TRUE(set->ok()) << *set;
+}
+
+TEST_F(BrakeKnobTest, LettingGoOfACgroupWhoseBrakeIsBeingMovedLeavesNone) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  HeldUp slow(fake_, "/a");
+  std::optional<absl::Status> moved;
+  std::optional<absl::Status> let_go;
+  knob_.Set(kId, "/a", 32 * kMiB, [&](absl::Status status) { moved = std::move(status); });
+  ASSERT_TRUE(Becomes([this] { return State() == LineOf(32 * kMiB) + LineOf(64 * kMiB); }));
+  knob_.Set(kId, "/a", std::nullopt, [&](absl::Status status) { let_go = std::move(status); });
+  ASSERT_TRUE(Becomes([&] { return let_go.has_value(); }));
+  EXPECT_TRUE(let_go->ok());
+  EXPECT_EQ(High(), "max\n");
+  EXPECT_NE(State(), "") << "the move that is under way may still write";
+  slow.Answer("0\n");
+  ASSERT_TRUE(Becomes([&] { return moved.has_value(); }));
+  EXPECT_TRUE(absl::IsCancelled(*moved)) << *moved;
+  EXPECT_TRUE(Becomes([this] { return !std::filesystem::exists(state_); }));
+  EXPECT_EQ(High(), "max\n");
+  EXPECT_TRUE(lost_.empty());
+}
+
+TEST_F(BrakeKnobTest, LetsGoWhereNoDescriptorIsLeft) {
+  ASSERT_TRUE(Set(64 * kMiB).ok());
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 3;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const absl::Status let_go = Set(std::nullopt);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(let_go.ok()) << let_go;
+  EXPECT_EQ(High(), "max\n");
+  EXPECT_FALSE(std::filesystem::exists(state_));
+}
+
+TEST_F(BrakeKnobTest, WhatCannotBeLetGoIsToldAndThatItCouldBe) {
+  std::vector<absl::Status> failing;
+  const std::string state = fake_.Directory("/run/told.state");
+  BrakeKnob knob(fake_.layout(), state, io_, {},
+                 [&](absl::Status why) { failing.push_back(std::move(why)); });
+  bool done = false;
+  knob.Set(kId, "/a", 64 * kMiB, [&](const absl::Status&) { done = true; });
+  ASSERT_TRUE(Becomes([&] { return done; }));
+  SetHigh("unreadable\n");
+  knob.Set(kId, "/a", std::nullopt, [](const absl::Status&) {});
+  ASSERT_TRUE(Becomes([&] { return failing.size() == 1; }));
+  EXPECT_FALSE(failing[0].ok());
+  SetHigh(absl::StrCat(64 * kMiB, "\n"));
+  ASSERT_TRUE(Becomes([&] { return failing.size() == 2; }));
+  EXPECT_TRUE(failing[1].ok());
 }
 
 TEST_F(BrakeKnobTest, V1HasNone) {

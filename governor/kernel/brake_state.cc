@@ -1,11 +1,5 @@
 #include "governor/kernel/brake_state.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <optional>
 #include <thread>
@@ -14,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "governor/kernel/brake_file.h"
 #include "governor/kernel/cgroup_path.h"
+#include "governor/kernel/state_lines.h"
 
 namespace memgov::kernel {
 namespace {
@@ -56,54 +51,44 @@ absl::Status LetGoOfMark(const CgroupLayout& layout, const BrakeMark& mark) {
 std::vector<BrakeMark> ParseBrakeState(std::string_view text, const std::string& file,
                                        std::vector<std::string>* complaints) {
   std::vector<BrakeMark> marks;
-  for (int line_number = 1; !text.empty(); ++line_number) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string line(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (auto mark = ParseMark(line)) {
-      marks.push_back(*std::move(mark));
-    } else {
-      complaints->push_back(
-          absl::StrCat(file, ":", line_number, ": \"", line, "\" is not \"/path inode bytes\""));
-    }
-  }
+  ForEachLine(text, file, "/path inode bytes", complaints, [&marks](const std::string& line) {
+    auto mark = ParseMark(line);
+    if (mark) marks.push_back(*std::move(mark));
+    return mark.has_value();
+  });
   return marks;
+}
+
+absl::StatusOr<std::vector<BrakeMark>> LoadBrakeState(base::StateFile& file,
+                                                      std::vector<std::string>* complaints) {
+  const auto text = file.Read(kLargestState);
+  if (absl::IsNotFound(text.status())) return std::vector<BrakeMark>();
+  if (!text.ok()) return text.status();
+  return ParseBrakeState(*text, file.path(), complaints);
 }
 
 absl::StatusOr<std::vector<BrakeMark>> LoadBrakeState(const std::string& file,
                                                       std::vector<std::string>* complaints) {
-  const auto text = ReadAll(AT_FDCWD, file, kLargestState, file);
-  if (absl::IsNotFound(text.status())) return std::vector<BrakeMark>();
-  if (!text.ok()) return text.status();
-  return ParseBrakeState(*text, file, complaints);
+  base::StateFile state(file);
+  return LoadBrakeState(state, complaints);
 }
 
-absl::Status StoreBrakeState(const std::string& file, const std::vector<BrakeMark>& marks) {
-  if (marks.empty()) {
-    if (::unlink(file.c_str()) != 0 && errno != ENOENT) return FileError(errno, "removing", file);
-    return absl::OkStatus();
-  }
+absl::Status StoreBrakeState(base::StateFile& file, const std::vector<BrakeMark>& marks) {
+  if (marks.empty()) return file.Remove();
   std::string text;
   for (const BrakeMark& mark : marks)
     absl::StrAppend(&text, mark.path, " ", mark.inode, " ", mark.value, "\n");
   if (text.size() > kLargestWritten) {
-    return absl::ResourceExhaustedError(absl::StrCat(file, " would be larger than ", kLargestWritten,
+    return absl::ResourceExhaustedError(absl::StrCat(file.path(), " would be larger than ", kLargestWritten,
                                                      " bytes: too many brakes at a time (", marks.size(),
                                                      ")"));
   }
+  return file.Replace(text);
+}
 
-  const std::string fresh = file + ".new";
-  const std::string directory = ParentPath(file);
-  if (!directory.empty() && ::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
-    return FileError(errno, "making", directory);
-  }
-  {
-    const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!fd) return FileError(errno, "opening", fresh);
-    if (absl::Status status = WriteAll(fd.get(), text, fresh); !status.ok()) return status;
-  }
-  if (::rename(fresh.c_str(), file.c_str()) != 0) return FileError(errno, "renaming to", file);
-  return absl::OkStatus();
+absl::Status StoreBrakeState(const std::string& file, const std::vector<BrakeMark>& marks) {
+  base::StateFile state(file);
+  return StoreBrakeState(state, marks);
 }
 
 absl::Status LetGoOfMarks(const CgroupLayout& layout, const std::vector<BrakeMark>& marks,
@@ -134,13 +119,18 @@ absl::Status RestoreFromState(const CgroupLayout& layout, const std::string& fil
   return absl::OkStatus();
 }
 
+bool MayPass(const absl::Status& status) {
+  // Broken lines are said once, and gone the next time.
+  return !status.ok() && !absl::IsDataLoss(status) && !absl::IsFailedPrecondition(status) &&
+         !absl::IsInvalidArgument(status);
+}
+
 absl::Status RestorePatiently(const CgroupLayout& layout, const std::string& file,
                               std::chrono::milliseconds longest) {
   const auto give_up = std::chrono::steady_clock::now() + longest;
   for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
     absl::Status status = RestoreFromState(layout, file);
-    // Broken lines are said once, and gone the next time.
-    if (status.ok() || absl::IsDataLoss(status)) return status;
+    if (!MayPass(status)) return status;
     if (std::chrono::steady_clock::now() + pause > give_up) return status;
     std::this_thread::sleep_for(pause);
   }

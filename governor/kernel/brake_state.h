@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "governor/base/state_directory.h"
 #include "governor/core/units.h"
 #include "governor/kernel/mounts.h"
 
@@ -28,17 +29,21 @@ struct BrakeMark {
   bool operator==(const BrakeMark&) const = default;
 };
 
-// Lines that are not understood are left out and named in `complaints` ("FILE:LINE: ...").
+// Lines that are not understood are left out and named in `complaints` ("FILE:LINE: ...", state_lines.h).
 std::vector<BrakeMark> ParseBrakeState(std::string_view text, const std::string& file,
                                        std::vector<std::string>* complaints);
 
 // A file that is not there holds no marks. InvalidArgument when it is far larger than we write.
+// FailedPrecondition when it cannot be believed (state_directory.h).
+absl::StatusOr<std::vector<BrakeMark>> LoadBrakeState(base::StateFile& file,
+                                                      std::vector<std::string>* complaints);
 absl::StatusOr<std::vector<BrakeMark>> LoadBrakeState(const std::string& file,
                                                       std::vector<std::string>* complaints);
 
 // Replaces the file at once (a new file is renamed over it), or removes it when there are no marks. Makes the
-// directory (one level) when it is not there. ResourceExhausted, and nothing written, when it would come near
-// the size that LoadBrakeState refuses.
+// directory when it is not there. ResourceExhausted, and nothing written, when it would come near the size
+// that LoadBrakeState refuses.
+absl::Status StoreBrakeState(base::StateFile& file, const std::vector<BrakeMark>& marks);
 absl::Status StoreBrakeState(const std::string& file, const std::vector<BrakeMark>& marks);
 
 // Writes "max" into the memory.high files that still hold a value of their mark; the others, and cgroups that
@@ -50,7 +55,11 @@ absl::Status LetGoOfMarks(const CgroupLayout& layout, const std::vector<BrakeMar
 // `memgovd --restore`, and for the guard. Broken lines are an error too (DataLoss), but not an obstacle.
 absl::Status RestoreFromState(const CgroupLayout& layout, const std::string& file);
 
-// RestoreFromState, again and again with growing pauses, until it does not fail or `longest` has passed.
+// Whether a failed restoring may succeed later by itself; not so where the file cannot be believed.
+bool MayPass(const absl::Status& status);
+
+// RestoreFromState, again and again with growing pauses, until it does not fail or `longest` has passed, or
+// until it fails for good.
 absl::Status RestorePatiently(const CgroupLayout& layout, const std::string& file,
                               std::chrono::milliseconds longest);
 

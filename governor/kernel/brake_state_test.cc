@@ -1,5 +1,7 @@
 #include "governor/kernel/brake_state.h"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <thread>
 
@@ -132,6 +134,21 @@ TEST_F(BrakeStateTest, WhatCannotBeRestoredStaysInTheFile) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("/a/memory.high holds \"unreadable"));
   EXPECT_EQ(High("/b"), "max\n");
   EXPECT_EQ(ReadFile(state_), absl::StrCat("/a ", MarkOf("/a", 4096).inode, " 4096\n"));
+}
+
+TEST_F(BrakeStateTest, ARecordThatCannotBeBelievedIsRefusedAtOnce) {
+  std::filesystem::create_directory(fake_.Directory("/run"));
+  ASSERT_EQ(::mkfifo(state_.c_str(), 0600), 0);
+  absl::Status status = RestorePatiently(fake_.layout(), state_, std::chrono::hours(1));
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("brake.state is a FIFO"));
+  std::filesystem::remove(state_);
+  std::filesystem::create_symlink("/dev/zero", state_);
+  status = RestorePatiently(fake_.layout(), state_, std::chrono::hours(1));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("brake.state is a symbolic link"));
+  ASSERT_EQ(::chmod(fake_.Directory("/run").c_str(), 0777), 0);
+  status = RestorePatiently(fake_.layout(), state_, std::chrono::hours(1));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("others may write"));
 }
 
 TEST_F(BrakeStateTest, PatienceRestoresWhatCouldNotBeRestoredAtFirst) {

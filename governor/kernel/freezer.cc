@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -17,9 +16,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "governor/kernel/brake_file.h"
 #include "governor/kernel/cgroup_path.h"
 #include "governor/kernel/cgroup_processes.h"
-#include "governor/kernel/unique_fd.h"
+#include "governor/kernel/state_lines.h"
 
 namespace memgov::kernel {
 namespace {
@@ -28,37 +28,32 @@ namespace {
 constexpr std::size_t kMostProcesses = 100'000;
 // Far above what our own freezes need.
 constexpr std::size_t kLargestState = 1024 * 1024;
+constexpr std::size_t kLargestKernelFile = 4096;
 constexpr std::chrono::seconds kLongestStop(1);
 
-absl::Status FileError(int error, const char* doing, const std::string& file) {
-  return absl::ErrnoToStatus(error == ENODEV ? ENOENT : error, absl::StrCat(doing, " ", file));
+std::string StateFileOf(const FreezerLayout& freezer, const std::string& path) {
+  const bool v1 = freezer.version == MemoryVersion::kV1;
+  return absl::StrCat(freezer.mount, path, v1 ? "/freezer.state" : "/cgroup.freeze");
 }
 
-absl::StatusOr<std::string> ReadAll(const std::string& file) {
-  const UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return FileError(errno, "opening", file);
-  std::string text;
-  std::array<char, 4096> buffer;
-  while (text.size() <= kLargestState) {
-    const ssize_t got = ::read(fd.get(), buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return FileError(errno, "reading", file);
-    if (got == 0) return text;
-    text.append(buffer.data(), static_cast<std::size_t>(got));
-  }
-  return absl::InvalidArgumentError(absl::StrCat(file, " is larger than ", kLargestState, " bytes"));
+absl::StatusOr<std::string> ReadKept(int fd, const std::string& file) {
+  std::array<char, 64> buffer;
+  ssize_t got = 0;
+  do {
+    got = ::pread(fd, buffer.data(), buffer.size(), 0);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return FileError(errno, "reading", file);
+  return std::string(buffer.data(), static_cast<std::size_t>(got));
 }
 
-absl::Status WriteAll(const std::string& file, const std::string& text, int flags) {
-  const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC | flags, 0600));
-  if (!fd) return FileError(errno, "opening", file);
-  for (std::size_t done = 0; done < text.size();) {
-    const ssize_t written = ::write(fd.get(), text.data() + done, text.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return FileError(errno, "writing", file);
-    done += static_cast<std::size_t>(written);
-  }
-  return absl::OkStatus();
+absl::Status WriteKept(int fd, const FreezerLayout& freezer, const std::string& path, bool frozen) {
+  const bool v1 = freezer.version == MemoryVersion::kV1;
+  const std::string_view word = v1 ? (frozen ? "FROZEN" : "THAWED") : (frozen ? "1" : "0");
+  ssize_t written = 0;
+  do {
+    written = ::pwrite(fd, word.data(), word.size(), 0);
+  } while (written < 0 && errno == EINTR);
+  return written < 0 ? FileError(errno, "writing", StateFileOf(freezer, path)) : absl::OkStatus();
 }
 
 // NotFound, or the inode of the cgroup.
@@ -69,26 +64,17 @@ absl::StatusOr<std::uint64_t> Inode(const FreezerLayout& freezer, const std::str
   return info.st_ino;
 }
 
-absl::Status Write(const FreezerLayout& freezer, const std::string& path, bool frozen) {
-  const bool v1 = freezer.version == MemoryVersion::kV1;
-  return v1 ? WriteAll(absl::StrCat(freezer.mount, path, "/freezer.state"), frozen ? "FROZEN" : "THAWED", 0)
-            : WriteAll(absl::StrCat(freezer.mount, path, "/cgroup.freeze"), frozen ? "1" : "0", 0);
-}
-
-// Whether somebody has asked for it, here or (v1) above; it need not have come about.
-absl::StatusOr<bool> IsWanted(const FreezerLayout& freezer, const std::string& path) {
-  const bool v1 = freezer.version == MemoryVersion::kV1;
-  const auto text = ReadAll(absl::StrCat(freezer.mount, path, v1 ? "/freezer.state" : "/cgroup.freeze"));
-  if (!text.ok()) return text.status();
-  return *text != (v1 ? "THAWED\n" : "0\n");
-}
-
 // Whether every process stands still.
-absl::StatusOr<bool> IsFrozen(const FreezerLayout& freezer, const std::string& path) {
-  const bool v1 = freezer.version == MemoryVersion::kV1;
-  const auto text = ReadAll(absl::StrCat(freezer.mount, path, v1 ? "/freezer.state" : "/cgroup.events"));
+absl::StatusOr<bool> IsFrozen(const FreezerLayout& freezer, const std::string& path, int state) {
+  if (freezer.version == MemoryVersion::kV1) {
+    const auto text = ReadKept(state, StateFileOf(freezer, path));
+    if (!text.ok()) return text.status();
+    return *text == "FROZEN\n";
+  }
+  const std::string file = absl::StrCat(freezer.mount, path, "/cgroup.events");
+  const auto text = ReadAll(AT_FDCWD, file, kLargestKernelFile, file);
   if (!text.ok()) return text.status();
-  return v1 ? *text == "FROZEN\n" : absl::StrCat("\n", *text).find("\nfrozen 1\n") != std::string::npos;
+  return absl::StrCat("\n", *text).find("\nfrozen 1\n") != std::string::npos;
 }
 
 std::vector<pid_t> Sorted(const ProcessList& list) {
@@ -129,21 +115,24 @@ absl::Status CheckProcesses(const CgroupLayout& memory, const FreezerLayout& fre
   return absl::OkStatus();
 }
 
-absl::Status Store(const std::string& file, const std::vector<FreezeMark>& marks) {
-  if (marks.empty()) {
-    if (::unlink(file.c_str()) != 0 && errno != ENOENT) return FileError(errno, "removing", file);
-    return absl::OkStatus();
-  }
+absl::Status Store(base::StateFile& file, const std::vector<FreezeMark>& marks) {
+  if (marks.empty()) return file.Remove();
   std::string text;
   for (const FreezeMark& mark : marks) absl::StrAppend(&text, mark.path, " ", mark.inode, "\n");
-  const std::string directory = ParentPath(file);
-  if (!directory.empty() && ::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
-    return FileError(errno, "making", directory);
+  if (text.size() > kLargestState) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(file.path(), " would be larger than ", kLargestState, " bytes"));
   }
-  const std::string fresh = file + ".new";
-  if (absl::Status written = WriteAll(fresh, text, O_CREAT | O_TRUNC); !written.ok()) return written;
-  if (::rename(fresh.c_str(), file.c_str()) != 0) return FileError(errno, "renaming to", file);
-  return absl::OkStatus();
+  return file.Replace(text);
+}
+
+absl::Status ThawMark(const FreezerLayout& freezer, const FreezeMark& mark) {
+  const auto inode = Inode(freezer, mark.path);
+  if (!inode.ok()) return inode.status();
+  if (*inode != mark.inode) return absl::OkStatus();
+  const std::string file = StateFileOf(freezer, mark.path);
+  const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  return fd ? WriteKept(fd.get(), freezer, mark.path, false) : FileError(errno, "opening", file);
 }
 
 // Thaws the marks whose cgroups are still there; what failed comes back in `failed`, and the status names it.
@@ -151,9 +140,7 @@ absl::Status ThawMarks(const FreezerLayout& freezer, const std::vector<FreezeMar
                        std::vector<FreezeMark>* failed) {
   std::vector<std::string> errors;
   for (const FreezeMark& mark : marks) {
-    const auto inode = Inode(freezer, mark.path);
-    absl::Status status = inode.status();
-    if (inode.ok() && *inode == mark.inode) status = Write(freezer, mark.path, false);
+    const absl::Status status = ThawMark(freezer, mark);
     if (status.ok() || absl::IsNotFound(status)) continue;
     failed->push_back(mark);
     errors.emplace_back(status.message());
@@ -180,23 +167,18 @@ absl::StatusOr<FreezerLayout> FindFreezer(const CgroupLayout& layout) {
 std::vector<FreezeMark> ParseFreezeState(std::string_view text, const std::string& file,
                                          std::vector<std::string>* complaints) {
   std::vector<FreezeMark> marks;
-  for (int line_number = 1; !text.empty(); ++line_number) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string line(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
+  ForEachLine(text, file, "/path inode", complaints, [&marks](const std::string& line) {
     // The inode is the last word; a path may have spaces.
     const std::size_t space = line.rfind(' ');
     FreezeMark mark{.path = line.substr(0, space)};
     const char* const stop = line.data() + line.size();
     const char* const digits = space == std::string::npos ? stop : line.data() + space + 1;
     const auto [parsed, error] = std::from_chars(digits, stop, mark.inode);
-    if (error != std::errc() || parsed != stop || mark.path.size() < 2 ||
-        NormalisedPath(mark.path) != mark.path) {
-      complaints->push_back(absl::StrCat(file, ":", line_number, ": \"", line, "\" is not \"/path inode\""));
-      continue;
-    }
-    marks.push_back(std::move(mark));
-  }
+    const bool good = error == std::errc() && parsed == stop && mark.path.size() >= 2 &&
+                      NormalisedPath(mark.path) == mark.path;
+    if (good) marks.push_back(std::move(mark));
+    return good;
+  });
   return marks;
 }
 
@@ -205,14 +187,15 @@ std::string FreezeStateBeside(const std::string& brake_state_file) {
 }
 
 absl::Status ThawFromState(const FreezerLayout& freezer, const std::string& state_file) {
-  const auto text = ReadAll(state_file);
+  base::StateFile file(state_file);
+  const auto text = file.Read(kLargestState);
   if (absl::IsNotFound(text.status())) return absl::OkStatus();
   if (!text.ok()) return text.status();
   std::vector<std::string> complaints;
   const std::vector<FreezeMark> marks = ParseFreezeState(*text, state_file, &complaints);
   std::vector<FreezeMark> failed;
   absl::Status thawed = ThawMarks(freezer, marks, &failed);
-  if (absl::Status stored = Store(state_file, failed); !stored.ok()) return stored;
+  if (absl::Status stored = Store(file, failed); !stored.ok()) return stored;
   if (!thawed.ok()) return thawed;
   if (!complaints.empty()) return absl::DataLossError(absl::StrJoin(complaints, "; "));
   return absl::OkStatus();
@@ -224,65 +207,160 @@ absl::Status ThawFromState(const CgroupLayout& layout, const std::string& state_
   return freezer.ok() ? ThawFromState(*freezer, state_file) : freezer.status();
 }
 
-Freezer::Freezer(const CgroupLayout& memory, FreezerLayout freezer, std::string state_file)
-    : memory_(memory), freezer_(std::move(freezer)), state_file_(std::move(state_file)) {}
+absl::Status ThawKeepingState(const CgroupLayout& layout, const std::string& state_file) {
+  const auto text = base::StateFile(state_file).Read(kLargestState);
+  if (absl::IsNotFound(text.status())) return absl::OkStatus();
+  if (!text.ok()) return text.status();
+  const auto freezer = FindFreezer(layout);
+  if (!freezer.ok()) return freezer.status();
+  std::vector<std::string> complaints;
+  std::vector<FreezeMark> failed;
+  return ThawMarks(*freezer, ParseFreezeState(*text, state_file, &complaints), &failed);
+}
 
-absl::Status Freezer::Remember(std::vector<FreezeMark> marks) {
-  if (absl::Status stored = Store(state_file_, marks); !stored.ok()) return stored;
+// --- what is ours, for all threads
+
+Freezer::Freezer(const CgroupLayout& memory, FreezerLayout freezer, std::string state_file)
+    : memory_(memory), freezer_(std::move(freezer)), state_file_(std::move(state_file)) {
+  const auto text = state_file_.Read(kLargestState);
+  std::vector<std::string> complaints;  // said when the start restored
+  if (text.ok()) marks_ = ParseFreezeState(*text, state_file_.path(), &complaints);
+}
+
+std::vector<FreezeMark> Freezer::Marks() const {
+  const std::lock_guard lock(mutex_);
+  return marks_;
+}
+
+std::vector<std::string> Freezer::Frozen() const {
+  std::vector<std::string> paths;
+  for (const FreezeMark& mark : Marks()) paths.push_back(mark.path);
+  return paths;
+}
+
+std::shared_ptr<Freezer::Held> Freezer::HeldAt(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  const auto held = held_.find(path);
+  return held == held_.end() ? nullptr : held->second;
+}
+
+// Makes `held` what is ours under this path, or nothing; in the file first.
+absl::Status Freezer::Remember(const std::string& path, std::shared_ptr<Held> held) {
+  const std::lock_guard storing(storing_);
+  const std::vector<FreezeMark> before = Marks();
+  std::vector<FreezeMark> marks;
+  for (const FreezeMark& mark : before) {
+    if (mark.path != path) marks.push_back(mark);
+  }
+  if (held != nullptr) marks.push_back({.path = path, .inode = held->inode});
+  if (marks != before) {
+    if (absl::Status stored = Store(state_file_, marks); !stored.ok()) return stored;
+  }
+  const std::lock_guard lock(mutex_);
   marks_ = std::move(marks);
+  if (held != nullptr) {
+    held_[path] = std::move(held);
+  } else {
+    held_.erase(path);
+  }
   return absl::OkStatus();
 }
 
-absl::Status Freezer::Freeze(const std::string& path) {
+absl::StatusOr<std::shared_ptr<Freezer::Held>> Freezer::Open(const std::string& path) const {
+  const std::string directory = freezer_.mount + path;
+  const UniqueFd cgroup(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!cgroup) return FileError(errno, "opening", directory);
+  struct stat info {};
+  if (::fstat(cgroup.get(), &info) != 0) return FileError(errno, "looking at", directory);
+  const char* const name = freezer_.version == MemoryVersion::kV1 ? "freezer.state" : "cgroup.freeze";
+  auto held = std::make_shared<Held>();
+  held->inode = info.st_ino;
+  held->state.reset(::openat(cgroup.get(), name, O_RDWR | O_CLOEXEC));
+  if (!held->state) return FileError(errno, "opening", StateFileOf(freezer_, path));
+  return held;
+}
+
+// --- freezing
+
+absl::Status Freezer::Freeze(const std::string& path, const std::function<bool()>& wanted) {
   if (path == "/" || path.empty() || NormalisedPath(path) != path) {
     return absl::InvalidArgumentError(absl::StrCat("\"", path, "\" cannot be frozen"));
   }
-  const auto inode = Inode(freezer_, path);
-  if (!inode.ok()) return inode.status();
-  const auto wanted = IsWanted(freezer_, path);
-  if (!wanted.ok()) return wanted.status();
-  const FreezeMark mark{.path = path, .inode = *inode};
-  const bool ours = std::find(marks_.begin(), marks_.end(), mark) != marks_.end();
-  if (*wanted && !ours) {
+  auto held = Open(path);
+  if (!held.ok()) return held.status();
+  const auto state = ReadKept((*held)->state.get(), StateFileOf(freezer_, path));
+  if (!state.ok()) return state.status();
+  const std::vector<FreezeMark> marks = Marks();
+  const FreezeMark mark{.path = path, .inode = (*held)->inode};
+  const auto before = HeldAt(path);
+  const bool ours =
+      std::find(marks.begin(), marks.end(), mark) != marks.end() && (before == nullptr || !before->thawed);
+  const bool asked_for =
+      *state != "THAWED\n" && *state != "0\n";  // here or (v1) above; it need not have come about
+  if (asked_for && !ours) {
     return absl::FailedPreconditionError(absl::StrCat(path, " was frozen by somebody else"));
   }
   if (absl::Status status = CheckProcesses(memory_, freezer_, path); !status.ok()) return status;
 
-  if (!ours) {
-    std::vector<FreezeMark> marks = marks_;
-    marks.push_back(mark);
-    if (absl::Status stored = Remember(std::move(marks)); !stored.ok()) return stored;
+  if (absl::Status stored = Remember(path, *held); !stored.ok()) return stored;
+  absl::Status status = absl::CancelledError("it is not wanted any more");
+  if (wanted()) {
+    status = WriteKept((*held)->state.get(), freezer_, path, true);
+  } else if (!ours) {
+    Remember(path, nullptr).IgnoreError();  // or it is thawed, which is harmless
+    return status;
   }
-  absl::Status status = Write(freezer_, path, true);
-  const auto give_up = std::chrono::steady_clock::now() + kLongestStop;
-  while (status.ok()) {
-    const auto frozen = IsFrozen(freezer_, path);
-    if (frozen.ok() && *frozen) return absl::OkStatus();
-    status = frozen.status();
-    if (std::chrono::steady_clock::now() > give_up) {
-      status = absl::DeadlineExceededError(absl::StrCat("a process of ", path, " does not stop"));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  Thaw(path).IgnoreError();  // it stays in the record if that fails
+  if (status.ok()) status = AwaitFrozen(path, **held, wanted);
+  if (!status.ok() && !absl::IsCancelled(status))
+    Thaw(path).IgnoreError();  // it stays in the record if that fails
   return status;
 }
 
-absl::Status Freezer::Thaw(const std::string& path) {
-  std::vector<FreezeMark> others;
-  std::vector<FreezeMark> those;
-  for (const FreezeMark& mark : marks_) (mark.path == path ? those : others).push_back(mark);
-  if (those.empty()) return absl::OkStatus();
-  absl::Status thawed = ThawMarks(freezer_, those, &others);
-  const absl::Status remembered = Remember(std::move(others));
-  return thawed.ok() ? remembered : thawed;
+absl::Status Freezer::AwaitFrozen(const std::string& path, const Held& held,
+                                  const std::function<bool()>& wanted) const {
+  const auto give_up = std::chrono::steady_clock::now() + kLongestStop;
+  for (;;) {
+    const auto frozen = IsFrozen(freezer_, path, held.state.get());
+    if (!frozen.ok()) return frozen.status();
+    if (*frozen) return absl::OkStatus();
+    if (!wanted()) return absl::CancelledError("it is not wanted any more");
+    if (std::chrono::steady_clock::now() > give_up) {
+      return absl::DeadlineExceededError(absl::StrCat("a process of ", path, " does not stop"));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+// --- thawing
+
+absl::Status Freezer::Thaw(const std::string& path, bool last) {
+  const std::vector<FreezeMark> all = Marks();
+  std::vector<FreezeMark> marks;
+  for (const FreezeMark& mark : all) {
+    if (mark.path == path) marks.push_back(mark);
+  }
+  if (marks.empty()) return absl::OkStatus();
+  absl::Status thawed;
+  if (const auto held = HeldAt(path); held == nullptr) {
+    std::vector<FreezeMark> failed;
+    thawed = ThawMarks(freezer_, marks, &failed);  // a predecessor's
+  } else if (!held->thawed) {
+    thawed = WriteKept(held->state.get(), freezer_, path, false);
+    if (absl::IsNotFound(thawed)) thawed = absl::OkStatus();
+    // Once is enough: meanwhile somebody else may freeze it.
+    held->thawed = thawed.ok() && last;
+  }
+  if (!thawed.ok() || !last) return thawed;
+  return Remember(path, nullptr);
 }
 
 absl::Status Freezer::ThawAll() {
-  std::vector<FreezeMark> failed;
-  absl::Status thawed = ThawMarks(freezer_, marks_, &failed);
-  const absl::Status remembered = Remember(std::move(failed));
-  return thawed.ok() ? remembered : thawed;
+  std::vector<std::string> errors;
+  for (const std::string& path : Frozen()) {
+    if (const absl::Status status = Thaw(path); !status.ok()) errors.emplace_back(status.message());
+  }
+  if (errors.empty()) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("not thawed: ", absl::StrJoin(errors, "; ")));
 }
 
 }  // namespace memgov::kernel

@@ -10,14 +10,21 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "governor/base/state_directory.h"
 #include "governor/kernel/mounts.h"
+#include "governor/kernel/unique_fd.h"
 
 namespace memgov::kernel {
 
@@ -38,7 +45,8 @@ struct FreezeMark {
   bool operator==(const FreezeMark&) const = default;
 };
 
-// One line "PATH INODE" for each mark. Lines that are not understood are left out and named in `complaints`.
+// One line "PATH INODE" for each mark. Lines that are not understood are left out and named in `complaints`
+// (state_lines.h).
 std::vector<FreezeMark> ParseFreezeState(std::string_view text, const std::string& file,
                                          std::vector<std::string>* complaints);
 
@@ -51,30 +59,59 @@ std::string FreezeStateBeside(const std::string& brake_state_file);
 absl::Status ThawFromState(const FreezerLayout& freezer, const std::string& state_file);
 absl::Status ThawFromState(const CgroupLayout& layout, const std::string& state_file);
 
-// Blocks for as long as the kernel takes to stop every process (at most a second): call it on a worker. One
-// thread. Thaws nothing at its end: call ThawAll.
+// As ThawFromState, but what the file names stays in it: for the guard of a daemon that lives, whose file it
+// is.
+absl::Status ThawKeepingState(const CgroupLayout& layout, const std::string& state_file);
+
+// Freezes and thaws. Each function may be called from any thread; Freeze on one at a time. Thawing waits for
+// no freezing. It needs no descriptor that is not open since the freezing, for descriptors may run out. Thaws
+// nothing at its end: call ThawAll.
 class Freezer {
  public:
+  // What the state file names, because an earlier thawing failed, counts as frozen by us.
   Freezer(const CgroupLayout& memory, FreezerLayout freezer, std::string state_file);
 
-  // Returns when all processes of the cgroup and below stand still.
+  // Paths of what is frozen by us, or was by a predecessor.
+  std::vector<std::string> Frozen() const;
+
+  // Returns when all processes of the cgroup and below stand still; blocks for as long as the kernel takes to
+  // stop them, at most a second. `wanted` is asked just before the write and while it waits.
   //   InvalidArgument     not a path, or the root.
   //   NotFound            no cgroup has this path in the freezer hierarchy.
   //   FailedPrecondition  we are in it ourselves; somebody else has frozen it; or (v1) it holds processes
   //                       that are not in the memory cgroup of this path, or that we cannot see.
   //   DeadlineExceeded    a process would not stop (it waits for a device); all are thawed again.
-  absl::Status Freeze(const std::string& path);
-  // OK also when it is not frozen by us, or gone.
-  absl::Status Thaw(const std::string& path);
+  //   Cancelled           it is not wanted any more; Thaw is yet to be called.
+  absl::Status Freeze(
+      const std::string& path, const std::function<bool()>& wanted = [] { return true; });
+  // OK also when it is not frozen by us, or gone. Not `last`: a Freeze of this path is under way, so it stays
+  // known as ours, and is to be thawed again.
+  absl::Status Thaw(const std::string& path, bool last = true);
   absl::Status ThawAll();
 
  private:
-  absl::Status Remember(std::vector<FreezeMark> marks);
+  // The way to thaw a cgroup that we have frozen.
+  struct Held {
+    std::uint64_t inode = 0;
+    UniqueFd state;                    // freezer.state (v1), cgroup.freeze (v2)
+    std::atomic<bool> thawed = false;  // only the record is left to be mended
+  };
+
+  absl::StatusOr<std::shared_ptr<Held>> Open(const std::string& path) const;
+  absl::Status AwaitFrozen(const std::string& path, const Held& held,
+                           const std::function<bool()>& wanted) const;
+  std::vector<FreezeMark> Marks() const;
+  std::shared_ptr<Held> HeldAt(const std::string& path) const;
+  absl::Status Remember(const std::string& path, std::shared_ptr<Held> held);
 
   const CgroupLayout memory_;
   const FreezerLayout freezer_;
-  const std::string state_file_;
-  std::vector<FreezeMark> marks_;  // what the state file holds
+
+  std::mutex storing_;          // held while the file is written, which may take as long as a disk does
+  base::StateFile state_file_;  // with storing_
+  mutable std::mutex mutex_;
+  std::vector<FreezeMark> marks_;  // with mutex_; what the state file holds. Changed with storing_ as well.
+  std::map<std::string, std::shared_ptr<Held>> held_;  // with mutex_
 };
 
 }  // namespace memgov::kernel

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,12 +60,10 @@ class FakeFreezerTest : public testing::Test {
     WriteFile(StateOf(path), "THAWED\n");
   }
   std::string StateOf(const std::string& path) const { return frozen_.Directory(path) + "/freezer.state"; }
-  void TearDown() override { ::unlink(state_file_.c_str()); }
-
   FakeHierarchy memory_{MemoryVersion::kV1};
   FakeHierarchy frozen_{MemoryVersion::kV1};
-  const std::string state_file_ =
-      (std::filesystem::temp_directory_path() / absl::StrCat("memgov-freeze-", ::getpid())).string();
+  const TemporaryDirectory directory_;
+  const std::string state_file_ = directory_.path() + "/freeze.state";
   std::unique_ptr<Freezer> freezer_;
 };
 
@@ -151,6 +150,77 @@ TEST_F(FakeFreezerTest, ACgroupMadeAnewUnderThePathIsNotThawed) {
   EXPECT_THAT(ReadFile(StateOf("/pod")), HasSubstr("THAWED"));
 }
 
+TEST_F(FakeFreezerTest, AnUnknownRecordIsNamedInAFewWords) {
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += "\x1b[2J\n";
+  std::vector<std::string> complaints;
+  EXPECT_TRUE(ParseFreezeState(text, "f", &complaints).empty());
+  ASSERT_EQ(complaints.size(), 17U);
+  EXPECT_EQ(complaints[0], "f:1: \"\\033[2J\" is not \"/path inode\"");
+  EXPECT_EQ(complaints[16], "f: and more");
+}
+
+TEST_F(FakeFreezerTest, ThawsWhereNoDescriptorIsLeft) {
+  ASSERT_TRUE(freezer_->Freeze("/pod").ok());
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 3;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const absl::Status thawed = freezer_->Thaw("/pod");
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(thawed.ok()) << thawed;
+  EXPECT_EQ(ReadFile(StateOf("/pod")), "THAWED\n");
+  EXPECT_FALSE(std::filesystem::exists(state_file_));
+}
+
+TEST_F(FakeFreezerTest, AFreezeThatIsNotWantedAnyMoreWritesNothing) {
+  EXPECT_TRUE(absl::IsCancelled(freezer_->Freeze("/pod", [] { return false; })));
+  EXPECT_EQ(ReadFile(StateOf("/pod")), "THAWED\n");
+  EXPECT_FALSE(std::filesystem::exists(state_file_));
+}
+
+TEST_F(FakeFreezerTest, UntilTheLastThawItStaysKnownAsOurs) {
+  ASSERT_TRUE(freezer_->Freeze("/pod").ok());
+  ASSERT_TRUE(freezer_->Thaw("/pod", /*last=*/false).ok());
+  EXPECT_EQ(ReadFile(StateOf("/pod")), "THAWED\n");
+  WriteFile(StateOf("/pod"), "FROZEN\n");  // the write that was under way
+  EXPECT_TRUE(std::filesystem::exists(state_file_));
+  ASSERT_TRUE(freezer_->Thaw("/pod").ok());
+  EXPECT_EQ(ReadFile(StateOf("/pod")), "THAWED\n");
+  EXPECT_FALSE(std::filesystem::exists(state_file_));
+}
+
+TEST_F(FakeFreezerTest, ARecordThatCannotBeMendedDoesNotThawAForeignFreezeLater) {
+  ASSERT_TRUE(freezer_->Freeze("/pod").ok());
+  std::filesystem::remove(state_file_);
+  std::filesystem::create_directory(state_file_);
+  EXPECT_FALSE(freezer_->Thaw("/pod").ok());
+  EXPECT_EQ(ReadFile(StateOf("/pod")), "THAWED\n");
+  WriteFile(StateOf("/pod"), "FROZEN\n");  // somebody else
+  EXPECT_FALSE(freezer_->Thaw("/pod").ok());
+  std::filesystem::remove(state_file_);
+  EXPECT_TRUE(freezer_->Thaw("/pod").ok());
+  EXPECT_EQ(ReadFile(StateOf("/pod")), "FROZEN\n");
+}
+
+TEST_F(FakeFreezerTest, WhatAPredecessorLeftIsOursToThaw) {
+  struct stat info {};
+  ASSERT_EQ(::stat(frozen_.Directory("/pod").c_str(), &info), 0);
+  WriteFile(StateOf("/pod"), "FROZEN\n");
+  WriteFile(state_file_, absl::StrCat("/pod ", info.st_ino, "\n"));
+  Freezer freezer(memory_.layout(), layout(), state_file_);
+  EXPECT_THAT(freezer.Frozen(), ElementsAre("/pod"));
+  EXPECT_TRUE(freezer.Thaw("/pod").ok());
+  EXPECT_EQ(ReadFile(StateOf("/pod")), "THAWED\n");
+  EXPECT_FALSE(std::filesystem::exists(state_file_));
+}
+
+TEST_F(FakeFreezerTest, ARecordThatIsAFifoIsRefusedAtOnce) {
+  ASSERT_EQ(::mkfifo(state_file_.c_str(), 0600), 0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(ThawFromState(layout(), state_file_)));
+}
+
 TEST_F(FakeFreezerTest, NoRecordIsNothingToThaw) {
   EXPECT_TRUE(ThawFromState(layout(), state_file_).ok());
   EXPECT_TRUE(ThawFromState(memory_.layout(), state_file_).ok());
@@ -199,8 +269,8 @@ class RealFreezerTest : public testing::Test {
   std::unique_ptr<RealCgroup> cgroup_;
   std::unique_ptr<Holder> holder_;
   std::unique_ptr<Freezer> freezer_;
-  const std::string state_file_ =
-      (std::filesystem::temp_directory_path() / absl::StrCat("memgov-freeze-real-", ::getpid())).string();
+  const TemporaryDirectory directory_;
+  const std::string state_file_ = directory_.path() + "/freeze.state";
 };
 
 TEST_F(RealFreezerTest, StopsAProcessAndLetsItGoOn) {

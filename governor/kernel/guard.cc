@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
@@ -24,9 +26,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "governor/base/state_directory.h"
 #include "governor/kernel/brake_file.h"
 #include "governor/kernel/brake_state.h"
-#include "governor/kernel/cgroup_path.h"
 #include "governor/kernel/freezer.h"
 #include "governor/kernel/parse.h"
 
@@ -46,10 +48,11 @@ constexpr auto kFinishPatience = std::chrono::seconds(3);
 constexpr auto kDeathTakes = std::chrono::seconds(2);
 constexpr auto kRestorePatience = std::chrono::seconds(5);
 constexpr auto kPause = std::chrono::milliseconds(20);
+constexpr auto kTryAgain = std::chrono::milliseconds(100);
 
 // The process that took the lock, as it says in the file itself; 0: it does not, or has ended.
 pid_t HolderOf(const std::string& file) {
-  const auto text = ReadAll(AT_FDCWD, file, 64, file);
+  const auto text = base::ReadRegularFile(file, 64);
   const auto pid = text.ok() ? ParseBytes(*text) : std::nullopt;
   if (!pid || *pid <= 0 || *pid > std::numeric_limits<pid_t>::max()) return 0;
   return ::kill(static_cast<pid_t>(*pid), 0) == 0 || errno == EPERM ? static_cast<pid_t>(*pid) : 0;
@@ -67,14 +70,12 @@ absl::Status Held(const std::string& file) {
 // One open file description, shared with the guard: the lock ends when both have ended.
 absl::StatusOr<UniqueFd> TakeLock(const std::string& state_file, std::chrono::milliseconds longest) {
   const std::string file = state_file + ".lock";
-  const std::string directory = ParentPath(file);
-  if (!directory.empty() && ::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("making ", directory));
-  }
-  UniqueFd lock(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", file));
+  const auto directory = base::StateDirectory::Open(base::DirectoryOf(file), {.make = true});
+  if (!directory.ok()) return directory.status();
+  auto lock = directory->OpenLock(base::NameOf(file));
+  if (!lock.ok()) return lock.status();
   const auto give_up = std::chrono::steady_clock::now() + longest;
-  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  while (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
       return absl::ErrnoToStatus(errno, absl::StrCat("locking ", file));
     }
@@ -85,7 +86,7 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& state_file, std::chrono::mi
   }
   // For people and error messages alone.
   const std::string pid = absl::StrCat(::getpid(), "\n");
-  if (::ftruncate(lock.get(), 0) == 0) WriteAll(lock.get(), pid, file).IgnoreError();
+  if (::ftruncate(lock->get(), 0) == 0) WriteAll(lock->get(), pid, file).IgnoreError();
   return lock;
 }
 
@@ -97,7 +98,7 @@ absl::Status LetGoOfAll(const CgroupLayout& layout, const std::string& state_fil
   absl::Status status = RestorePatiently(layout, state_file, longest);
   // The kernel refuses to thaw only for want of something, and that passes.
   const auto give_up = std::chrono::steady_clock::now() + longest;
-  while (!thawed.ok() && !absl::IsDataLoss(thawed) && std::chrono::steady_clock::now() < give_up) {
+  while (MayPass(thawed) && std::chrono::steady_clock::now() < give_up) {
     std::this_thread::sleep_for(kPause);
     thawed = ThawFromState(layout, freezes);
   }
@@ -116,15 +117,59 @@ void CloseOthers(int a, int b) {
   ::close_range(static_cast<unsigned>(high + 1), ~0U, 0);
 }
 
+// What the daemon says on the pipe: by when to let go, in nanoseconds of the steady clock.
+using Word = std::int64_t;
+constexpr Word kNever = std::numeric_limits<Word>::max();
+
+// Of a daemon that lives but does not run. Its files stay.
+absl::Status LetGoMeanwhile(const CgroupLayout& layout, const std::string& state_file) {
+  absl::Status status = ThawKeepingState(layout, FreezeStateBeside(state_file));
+  std::vector<std::string> complaints;
+  const auto marks = LoadBrakeState(state_file, &complaints);
+  if (!marks.ok()) {
+    status.Update(marks.status());
+    return status;
+  }
+  std::vector<BrakeMark> failed;
+  status.Update(LetGoOfMarks(layout, *marks, &failed));
+  return status;
+}
+
+// Until the daemon has gone.
+void Follow(int pipe, const CgroupLayout& layout, const std::string& state_file) {
+  Word due = kNever;
+  for (;;) {
+    const Word now = std::chrono::steady_clock::now().time_since_epoch().count();
+    if (now >= due) {
+      const absl::Status status = LetGoMeanwhile(layout, state_file);
+      ::dprintf(STDERR_FILENO,
+                "memgov-guard: memgovd has not run for too long: let go of its brakes and freezes%s%s\n",
+                status.ok() ? "" : ": ", status.ok() ? "" : status.ToString().c_str());
+      due = status.ok() ? kNever : now + std::chrono::nanoseconds(kTryAgain).count();
+    }
+    constexpr Word kMillisecond = 1'000'000;
+    const Word left = due == kNever ? -1 : (due - now) / kMillisecond + 1;
+    pollfd told{.fd = pipe, .events = POLLIN, .revents = 0};
+    const int ready =
+        ::poll(&told, 1, static_cast<int>(std::min<Word>(left, std::numeric_limits<int>::max())));
+    if (ready <= 0) continue;
+    std::array<Word, 64> words{};
+    const ssize_t got = ::read(pipe, words.data(), sizeof(words));
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got <= 0) return;
+    // Each was written at once, so none is cut in two.
+    if (const std::size_t count = static_cast<std::size_t>(got) / sizeof(Word); count > 0)
+      due = words[count - 1];
+  }
+}
+
 // The whole life of the guard. `lock` is only held.
 int Watch(int pipe, int lock, const CgroupLayout& layout, const std::string& state_file) {
   ::setsid();
   ::prctl(PR_SET_NAME, "memgov-guard");
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE}) ::signal(signal, SIG_IGN);
   CloseOthers(pipe, lock);
-  char unused = 0;
-  while (::read(pipe, &unused, 1) < 0 && errno == EINTR) {
-  }
+  Follow(pipe, layout, state_file);
   const absl::Status status = LetGoOfAll(layout, state_file, kGuardPatience);
   if (!status.ok()) ::dprintf(STDERR_FILENO, "memgov-guard: %s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;
@@ -138,6 +183,7 @@ struct Pipe {
 absl::StatusOr<Pipe> MakePipe() {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "making the guard's pipe");
+  ::fcntl(ends[1], F_SETFL, O_NONBLOCK);  // a guard that does not listen must not hold us up
   return Pipe{.reading = UniqueFd(ends[0]), .writing = UniqueFd(ends[1])};
 }
 
@@ -178,6 +224,12 @@ void Guard::Finish() {
   pid_ = -1;
   pidfd_.reset();
   lock_.reset();
+}
+
+void Guard::LetGoBy(std::optional<core::Instant> when) {
+  const Word word = when ? when->time_since_epoch().count() : kNever;
+  // Nothing can be done about a failure: the guard is dead, which is seen elsewhere, or stopped.
+  if (::write(pipe_.get(), &word, sizeof(word)) < 0) return;
 }
 
 bool Guard::Running() {

@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "governor/kernel/brake_file.h"
 #include "governor/kernel/brake_state.h"
+#include "governor/kernel/clock.h"
 #include "governor/kernel/freezer.h"
 #include "governor/kernel/test_cgroups.h"
 #include "gtest/gtest.h"
@@ -111,6 +112,86 @@ TEST_F(GuardTest, LeftoversMayBeFreezesAlone) {
   EXPECT_TRUE(RestoreLeftovers(fake_.layout(), state_).ok());
   EXPECT_EQ(ReadFile(frozen).substr(0, 1), "0");
   EXPECT_FALSE(std::filesystem::exists(FreezeStateBeside(state_)));
+}
+
+TEST_F(GuardTest, LetsGoWhenTheDaemonDoesNotRun) {
+  const pid_t daemon = Daemon([](Guard& guard) {
+    guard.LetGoBy(MonotonicClock().Now() + std::chrono::milliseconds(50));
+    ::raise(SIGSTOP);
+    ::pause();
+  });
+  const std::string record = ReadFile(state_);
+  EXPECT_TRUE(BecomesMax());
+  EXPECT_EQ(ReadFile(state_), record) << "the file is the daemon's";
+  ::kill(daemon, SIGKILL);
+  ::waitpid(daemon, nullptr, 0);
+}
+
+TEST_F(GuardTest, ThawsWhenTheDaemonDoesNotRun) {
+  const std::string frozen = fake_.Directory("/a") + "/cgroup.freeze";
+  struct stat info {};
+  ASSERT_EQ(::stat(fake_.Directory("/a").c_str(), &info), 0);
+  WriteFile(FreezeStateBeside(state_), absl::StrCat("/a ", info.st_ino, "\n"));
+  WriteFile(frozen, "1");
+  const pid_t daemon = Daemon([](Guard& guard) {
+    guard.LetGoBy(MonotonicClock().Now());
+    ::raise(SIGSTOP);
+  });
+  ASSERT_TRUE(BecomesMax());
+  EXPECT_EQ(ReadFile(frozen).substr(0, 1), "0");
+  EXPECT_TRUE(std::filesystem::exists(FreezeStateBeside(state_)));
+  ::kill(daemon, SIGKILL);
+  ::waitpid(daemon, nullptr, 0);
+}
+
+TEST_F(GuardTest, LetsGoOfNothingWhileItIsToldToWait) {
+  const pid_t daemon = Daemon([](Guard& guard) {
+    const MonotonicClock clock;
+    const core::Instant end = clock.Now() + std::chrono::milliseconds(300);
+    while (clock.Now() < end) {
+      guard.LetGoBy(clock.Now() + std::chrono::hours(1));
+      ::usleep(1000);
+      guard.LetGoBy(std::nullopt);
+    }
+    ::raise(SIGSTOP);
+  });
+  int status = 0;
+  ASSERT_EQ(::waitpid(daemon, &status, WUNTRACED), daemon);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  EXPECT_EQ(ReadFile(fake_.Directory("/a/memory.high")), absl::StrCat(64 * kMiB, "\n"));
+  ::kill(daemon, SIGKILL);
+  ::waitpid(daemon, nullptr, 0);
+  EXPECT_TRUE(BecomesMax());
+}
+
+TEST_F(GuardTest, AGuardThatDoesNotListenHoldsNobodyUp) {
+  auto guard = StartGuard(fake_.layout(), state_);
+  ASSERT_TRUE(guard.ok()) << guard.status();
+  ::kill(guard->pid(), SIGSTOP);
+  for (int i = 0; i < 20'000; ++i) guard->LetGoBy(std::nullopt);
+  ::kill(guard->pid(), SIGCONT);
+  EXPECT_TRUE(guard->Running());
+}
+
+TEST_F(GuardTest, ALockThatIsNoFileOfOursIsRefused) {
+  const std::string lock = state_ + ".lock";
+  const std::string victim = fake_.Directory("/victim");
+  WriteFile(victim, "precious");
+  std::filesystem::create_symlink(victim, lock);
+  absl::Status status = StartGuard(fake_.layout(), state_).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is a symbolic link"));
+  EXPECT_EQ(ReadFile(victim), "precious");
+  EXPECT_FALSE(RestoreLeftovers(fake_.layout(), state_).ok());
+  std::filesystem::remove(lock);
+  ASSERT_EQ(::mkfifo(lock.c_str(), 0600), 0);
+  status = StartGuard(fake_.layout(), state_).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is a FIFO"));
+}
+
+TEST_F(GuardTest, ADirectoryThatOthersMayWriteInIsRefused) {
+  ASSERT_EQ(::chmod(fake_.Directory("/run").c_str(), 0777), 0);
+  const absl::Status status = StartGuard(fake_.layout(), state_).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("chmod go-w"));
 }
 
 TEST_F(GuardTest, ASuccessorWaitsForTheOldGuardAndFindsAllRestored) {

@@ -19,6 +19,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "governor/base/state_directory.h"
 #include "governor/kernel/cgroup_path.h"
 #include "governor/kernel/parse.h"
 #include "governor/kernel/probe_cgroup.h"
@@ -68,6 +69,11 @@ int DirectoryError(const std::string& directory) {
   }
   if (!std::filesystem::is_directory(at, error)) return ENOTDIR;
   return ::access(at.c_str(), W_OK | X_OK) == 0 ? 0 : errno;
+}
+
+std::string DistrustOf(const std::string& directory, const base::StateDirectory::Terms& terms) {
+  const absl::Status status = base::StateDirectory::Open(directory, terms).status();
+  return absl::IsFailedPrecondition(status) ? std::string(status.message()) : "";
 }
 
 void ProbeProcess(NodeFacts* facts) {
@@ -160,6 +166,9 @@ NodeFacts ProbeNode(const ProbeRequest& request) {
   const std::filesystem::path socket(request.socket_path);
   facts.socket_dir_error = DirectoryError(socket.parent_path().string());
   facts.state_dir_error = DirectoryError(request.state_dir);
+  facts.socket_dir_distrust =
+      DistrustOf(base::DirectoryOf(request.socket_path), {.sticky_may_be = true, .flag = "--socket"});
+  facts.state_dir_distrust = DistrustOf(request.state_dir, {});
   facts.daemon_pid = LockOwner(request.socket_path + ".lock");
 
   auto layout = DiscoverCgroups(request.cgroup_mount);

@@ -73,6 +73,9 @@ struct NodeFacts {
 
   int socket_dir_error = 0;  // of making a file there
   int state_dir_error = 0;
+  // Why what is kept there could not be believed (base/state_directory.h), with what to do; empty: it can be.
+  std::string socket_dir_distrust;
+  std::string state_dir_distrust;
   std::optional<int> daemon_pid;  // of a memgovd that serves the socket
 };
 

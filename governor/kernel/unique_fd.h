@@ -1,34 +1,11 @@
-// One owner for one file descriptor, so that early returns close it.
+// One owner for one file descriptor (base/unique_fd.h).
 
 #pragma once
 
-#include <unistd.h>
-
-#include <utility>
+#include "governor/base/unique_fd.h"
 
 namespace memgov::kernel {
 
-class UniqueFd {
- public:
-  UniqueFd() = default;
-  explicit UniqueFd(int fd) : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(other.release()) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
-    reset(other.release());
-    return *this;
-  }
-  ~UniqueFd() { reset(); }
-
-  int get() const { return fd_; }
-  explicit operator bool() const { return fd_ >= 0; }
-  int release() { return std::exchange(fd_, -1); }
-  void reset(int fd = -1) {
-    const int old = std::exchange(fd_, fd);
-    if (old >= 0) ::close(old);
-  }
-
- private:
-  int fd_ = -1;
-};
+using base::UniqueFd;
 
 }  // namespace memgov::kernel

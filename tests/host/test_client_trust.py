@@ -16,7 +16,7 @@ from .conftest import BUILD, DEADLINE
 NOBODY = 65534
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 # As in memgov.h.
-CONNECTED, DIRECTIVE, DISCONNECTED, REVERTED, LOCAL_WATCH = 1, 3, 5, 6, 7
+CONNECTED, DIRECTIVE, DISCONNECTED, LOCAL_WATCH = 1, 3, 5, 7
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as two users")
 
@@ -184,7 +184,7 @@ def message(body):
     return frame(0, 1, b"\\0" + struct.pack(">I", len(body)) + body)
 floods = {
     "releases": message(b"\\x12\\x06\\x08\\x07\\x3a\\x02\\x08\\x01") * 50,
-    "modes": message(b"\\x12\\x0a\\x08\\x07\\x18\\xe0\\xd4\\x03\\x32\\x02\\x08\\x02") * 50,
+    "modes": message(b"\\x12\\x09\\x08\\x07\\x18\\xe8\\x07\\x32\\x02\\x08\\x02") * 50,
     "welcomes": message(b"\\x0a\\x02\\x18\\x01") * 50,
     "pings": frame(6, 0, b"12345678") * 1000,
     "settings": frame(4, 0, struct.pack(">HI", 4, 70000)) * 500,
@@ -217,13 +217,3 @@ def test_a_governor_that_floods_is_left(public, program, start, flood):
     assert "the governor floods us" in why or "not valid HTTP/2" in why and flood in ("pings", "settings"), why
     # 512 at once, and 200 more a second while it lasts.
     assert sum(line.get("kind") == DIRECTIVE for line in service.lines) <= 1500
-
-
-def test_what_a_governor_that_floods_has_set_ends_with_it(public, start):
-    """The release mode of an allocator that has one: eager costs a busy service half of its work."""
-    socket = public / "memgov.sock"
-    governor = start(["/usr/bin/python3", "-c", FLOOD, socket, "modes"])
-    governor.wait_for(lambda line: line.get("listening"), DEADLINE, "a socket")
-    service = start([BUILD / "tests/workloads/observed_service_jemalloc"], MEMGOV_SOCKET=str(socket), MALLOC_CONF="")
-    assert "the governor floods us" in first(service, DISCONNECTED)
-    assert first(service, REVERTED) == "its governor floods us: the release mode is as before"

@@ -1,8 +1,10 @@
 """cgroup v1, where no memory.high slows anybody: a policy may let the fastest grower stand still for a moment while a
 client gives memory back. Whoever dies meanwhile, nobody stays frozen."""
 
+import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import time
@@ -148,4 +150,50 @@ def test_when_both_are_killed_the_next_one_thaws(stage, freezer, by):
         stage.govern(ENFORCE)
     assert state(grower.group) == "THAWED"
     assert not (stage.directory / "state/freeze.state").exists()
+    assert grower.service.alive
+
+
+def mended(stage) -> bool:
+    return any("stands still longer" in event["text"] for event in stage.events("mended"))
+
+
+def test_a_thaw_needs_no_descriptor(stage, freezer):
+    """A tenant that holds connections must not be able to keep another one frozen."""
+    grower = freeze_somebody(stage, freezer)
+    pid = stage.governor.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (8, before[1]))
+    try:
+        wait_until(lambda: state(grower.group) == "THAWED", DEADLINE, "it is thawed without a descriptor")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    wait_until(lambda: not (stage.directory / "state/freeze.state").exists(), DEADLINE, "and the record goes")
+
+
+def test_a_thaw_that_fails_is_tried_again_and_the_note_of_it_ends(stage, freezer):
+    freeze_somebody(stage, freezer)
+    record = stage.directory / "state/freeze.state"
+    record.unlink()
+    record.mkdir()  # so that it cannot be removed
+    note = stage.governor.service.wait_for(
+        lambda line: line.get("event") == "degraded" and "stands still longer" in line["text"], DEADLINE, "a note")
+    status = stage.directory / "state/status.json"
+    wait_until(lambda: note["text"] in json.loads(status.read_text())["degraded"], DEADLINE, "status.json says so too")
+    record.rmdir()
+    wait_until(lambda: mended(stage), DEADLINE, "it is mended")
+    wait_until(lambda: note["text"] not in json.loads(status.read_text())["degraded"], DEADLINE, "there as well")
+
+
+def test_the_guard_thaws_when_the_daemon_does_not_run(stage, freezer):
+    grower = freeze_somebody(stage, freezer)
+    pid = stage.governor.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: state(grower.group) == "THAWED", DEADLINE, "the guard thaws")
+        assert (stage.directory / "state/freeze.state").exists(), "the record is the daemon's"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    stage.governor.wait_for("thawed", DEADLINE)
+    wait_until(lambda: not (stage.directory / "state/freeze.state").exists(), DEADLINE, "the record goes")
+    assert state(grower.group) == "THAWED"
     assert grower.service.alive
