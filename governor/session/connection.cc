@@ -90,8 +90,11 @@ absl::Status Connection::Take(absl::string_view bytes) {
   if (taken.ok()) {
     if (grpc_ == nullptr) grpc_ = std::make_unique<GrpcConnection>(static_cast<CallHandler*>(this));
     taken = grpc_->Receive(bytes);
-  } else if (grpc_ != nullptr) {
-    grpc_->GoAway(NGHTTP2_ENHANCE_YOUR_CALM, taken.message());
+  } else {
+    // Also a peer whose very first bytes are refused is told why, if it speaks HTTP/2.
+    if (grpc_ == nullptr && guard_.frames() > 0)
+      grpc_ = std::make_unique<GrpcConnection>(static_cast<CallHandler*>(this));
+    if (grpc_ != nullptr) grpc_->GoAway(NGHTTP2_ENHANCE_YOUR_CALM, taken.message());
   }
   FlushLocked();
   return taken;
