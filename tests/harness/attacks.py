@@ -27,6 +27,9 @@ _INDEX_62 = b"\xbe"
 _REPORTS = b"".join(http2.data(1, http2.grpc(http2.report(1 << 20))) for _ in range(200))
 
 
+ONCE = 256 * 1024  # bytes
+
+
 @dataclasses.dataclass(frozen=True)
 class Attack:
     """`program` is the one of tests/bench that plays it, "" nobody. Field names as the options of flooder.cc."""
@@ -59,6 +62,21 @@ class Attack:
         service = Service("attacker", ["nice", "-n", str(nice), *argv], directory=directory, cgroup=cgroup)
         service.wait_for(lambda line: line.get("started"), 30, "started")
         return service
+
+
+    def once(self) -> bytes:
+        """What one connection sends, long enough to be noticed."""
+        repeated = b""
+        for stream in range(1, 2001, 2):
+            if self.mode == "send" or len(repeated) > ONCE:
+                break
+            if self.mode == "resets":
+                repeated += http2.headers(stream, self.chunk) + http2.reset(stream)
+            else:
+                repeated += http2.headers(stream, self.chunk, http2.END_HEADERS | http2.END_STREAM)
+        if self.mode == "send" and self.chunk:
+            repeated = self.chunk * (1 + ONCE // len(self.chunk))
+        return self.prefix + repeated
 
 
 def _continuation(block: bytes, times: int = 1) -> bytes:

@@ -4,6 +4,7 @@ test starts this one in a cgroup and speaks to it through its stdin.
     attach NAME    a new connection, kept: {"took_ms", "cgroup", "container"}, or {"took_ms", "ended": HOW, "code", "text"}
     probe NAME     the same, and hangs up at once
     hear SECONDS   what comes within that time on any kept connection: {"heard": [...]}
+    send FILE      sends what the file holds on a new connection: how the governor ended it, as above, or "never"
     leave          hangs up all: {"left": COUNT}
 """
 
@@ -23,6 +24,7 @@ from harness.cgroups import Cgroup  # noqa: E402
 from harness.processes import Service  # noqa: E402
 
 PATIENCE = 10.0  # seconds for one attach
+PIECE = 16384
 
 
 def start(name: str, directory: pathlib.Path, cgroup: Cgroup | None, socket: pathlib.Path) -> Service:
@@ -44,6 +46,22 @@ def attach(socket: str, name: str) -> tuple[http2.Connection | None, dict]:
         connection.close()
     end = heard if isinstance(heard, http2.End) else http2.End("no welcome", 0, str(heard))
     return None, {"took_ms": took, "ended": end.how, "code": end.code, "text": end.text}
+
+
+def send(socket: str, file: str) -> dict:
+    """Everything, or as much as the governor takes; then what it says of it."""
+    octets = pathlib.Path(file).read_bytes()
+    with http2.Connection(socket, PATIENCE) as connection:
+        try:
+            for at in range(0, len(octets), PIECE):
+                connection.send(octets[at:at + PIECE])
+        except OSError:
+            pass  # it has hung up, or reads no more: its last words are still to be read
+        try:
+            end = connection.until_end(PATIENCE)
+        except TimeoutError:
+            return {"ended": "never"}
+    return {"ended": end.how, "code": end.code, "text": end.text}
 
 
 def hear(kept: list[http2.Connection], seconds: float) -> list[dict]:
@@ -70,6 +88,8 @@ def main() -> int:
                 connection.close()
         elif command == "hear":
             answer = {"heard": hear(kept, float(argument))}
+        elif command == "send":
+            answer = send(socket, argument)
         elif command == "leave":
             answer = {"left": len(kept)}
             for connection in kept:

@@ -68,14 +68,16 @@ class Stage:
     def wire(self) -> int:
         return self.parent.limit * 85 // 100
 
-    def govern(self, policy: str | None, *arguments: str, roots: list[str] | None = None) -> Governor:
-        """Starts memgovd over the parent. `policy` is the text of the file; None: it has none, and observes."""
+    def govern(self, policy: str | None, *arguments: str, roots: list[str] | None = None,
+               cgroup: Cgroup | None = None) -> Governor:
+        """Starts memgovd over the parent. `policy` is the text of the file; None: it has none, and observes. It runs in `cgroup`, if
+        one is given."""
         file = None
         if policy is not None:
             file = self.directory / "policy.yaml"
             file.write_text(policy)
         self.governor = Governor(BUILD / "governor/memgovd", file, self.directory, roots or [self.parent.name],
-                                 arguments=list(arguments))
+                                 arguments=list(arguments), wrap=cgroup.wrap if cgroup else None)
         return self.governor
 
     def start(self, name: str, *argv: str, inside: bool = True, **keywords) -> Service:
