@@ -43,7 +43,9 @@ LIMIT = 1900 * MIB  # of all clients together
 CGROUPS, CLIENTS = 1000, 1000
 CHANGES_PER_SECOND = 10  # of cgroups, and of clients
 NEED_EVERY, NEED_LASTS = 10.0, 3.0  # seconds
-RETAINED_KIB = 256
+RETAINED_KIB = 128
+# Every tenth is worth asking, and it is their limits that come down.
+LARGE_EVERY, LARGE_KIB = 10, 4096
 WARM_UP = 0.2  # of the time, at most WARM_UP_MOST: buffers and tables find their size
 WARM_UP_MOST = 1200.0  # seconds
 # What may be between the beginning and the end, a fifth of the time each, by the median.
@@ -56,6 +58,7 @@ class Home:
 
     cgroup: Cgroup
     client: Service | None = None
+    large: bool = False
 
 
 class Soak:
@@ -95,7 +98,8 @@ class Soak:
             return
         home = self.random.choice(empty)
         self.started += 1
-        argv = [str(BUILD / "tests/bench/bench_workers"), "0", str(RETAINED_KIB)]
+        home.large = self.started % LARGE_EVERY == 0
+        argv = [str(BUILD / "tests/bench/bench_workers"), "0", str(LARGE_KIB if home.large else RETAINED_KIB)]
         env = {"MEMGOV_SOCKET": str(self.governor.socket), "LD_PRELOAD": str(BUILD / "client/c/libmemgov_preload.so")}
         home.client = Service("client", argv, directory=self.directory, cgroup=home.cgroup, env=env)
 
@@ -123,7 +127,7 @@ class Soak:
 
     def need(self) -> Home | None:
         """A client's limit comes down to what it uses."""
-        running = self.clients()
+        running = [home for home in self.clients() if home.large]
         if not running:
             return None
         home = self.random.choice(running)
