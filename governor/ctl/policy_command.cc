@@ -12,6 +12,10 @@ namespace memgov::ctl {
 void AddPolicy(CLI::App* app, int* exit_code) {
   CLI::App* policy = app->add_subcommand("policy", "work on policy files");
   policy->require_subcommand(1);
+  policy->footer(
+      "Examples:\n"
+      "  memgovctl policy check policy.yaml\n"
+      "  memgovctl policy check --help");
   CLI::App* check = policy->add_subcommand("check", "say all that is wrong with a policy");
   check->footer(
       "Each mistake stands on a line with file, line and column, and what may have been meant.\n\n"

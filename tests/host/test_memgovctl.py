@@ -54,3 +54,11 @@ def test_policy_check_says_all_that_is_wrong_with_line_and_column(tmp_path):
     done = ctl("policy", "check", policy)
     assert done.returncode == 1 and done.stdout == ""
     assert ":6:" in done.stderr and "usgae" in done.stderr and ":8:" in done.stderr, done.stderr
+
+
+def test_the_help_of_a_command_shows_examples_of_that_command():
+    for command in (["policy"], ["policy", "check"], ["replay"], ["journal"], ["simulate"]):
+        text = ctl(*command, "--help").stdout
+        examples = [line.split() for line in text.splitlines() if line.startswith("  memgovctl ")]
+        assert examples, command
+        assert all(example[1 : 1 + len(command)] == command for example in examples), (command, examples)
