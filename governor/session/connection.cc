@@ -16,7 +16,8 @@ namespace {
 
 // Directives whose outcome may still come. A client that owes more is not going to answer the oldest.
 constexpr std::size_t kMaxUnanswered = 256;
-constexpr double kWorkPerByte = 1.0 / 1024;  // see Tenant
+constexpr double kWorkPerByte = 1.0 / 1024;              // see Tenant
+constexpr auto kReportsLater = std::chrono::seconds(1);  // where the tenant has none left
 
 absl::Status Stopping() { return absl::UnavailableError("memgovd stops"); }
 
@@ -28,18 +29,15 @@ ConnectionShared::ConnectionShared(SessionServer::Options options_in, SessionSer
       registry({.connections = options.max_connections, .per_tenant = options.max_per_tenant}),
       due(io, options.now, [](Connection* connection) { connection->OnDue(); }) {}
 
-Connection::Connection(ConnectionShared& shared, int fd, Ticket ticket)
-    : shared_(shared), ticket_(std::move(ticket)), socket_(shared.io), fd_(fd) {}
+Connection::Connection(ConnectionShared& shared, int fd, Ticket ticket, const absl::Status& admitted)
+    : shared_(shared), ticket_(std::move(ticket)), socket_(shared.io), fd_(fd), blame_(admitted) {}
 
 void Connection::Start() {
   boost::system::error_code error;
-  socket_.assign(fd_, error);
-  if (error) {
-    ::close(fd_);
+  {
     const std::lock_guard lock(mutex_);
-    fd_ = -1;
-  } else {
-    const std::lock_guard lock(mutex_);
+    if (phase_ == Phase::kEnded) return;
+    socket_.assign(fd_, error);
     deadline_ = shared_.options.now() + shared_.options.hello_within;
   }
   if (error) return End(absl::ResourceExhaustedError("epoll: " + error.message()));
@@ -75,7 +73,7 @@ void Connection::Read() {
   const std::uint64_t new_frames = guard_.frames() - frames;
   intake_.Count(new_frames);
   const core::Duration wait = shared_.registry.Work(
-      ticket_, now, static_cast<double>(new_frames) + static_cast<double>(size) * kWorkPerByte);
+      ticket_, now, 1 + static_cast<double>(new_frames) + static_cast<double>(size) * kWorkPerByte);
   read_again_ = now + (intake_.full() ? std::max(wait, intake_.UntilRoll(now)) : wait);
   Deliver();
   if (!taken.ok()) return End(taken);
@@ -87,16 +85,18 @@ absl::Status Connection::Take(absl::string_view bytes) {
   const std::lock_guard lock(mutex_);
   if (phase_ == Phase::kDraining || phase_ == Phase::kEnded) return absl::OkStatus();
   absl::Status taken = guard_.Take(bytes, shared_.options.now());
-  if (taken.ok()) {
-    if (grpc_ == nullptr) grpc_ = std::make_unique<GrpcConnection>(static_cast<CallHandler*>(this));
-    taken = grpc_->Receive(bytes);
-  } else {
-    // Also a peer whose very first bytes are refused is told why, if it speaks HTTP/2.
-    if (grpc_ == nullptr && guard_.frames() > 0)
-      grpc_ = std::make_unique<GrpcConnection>(static_cast<CallHandler*>(this));
-    if (grpc_ != nullptr) grpc_->GoAway(NGHTTP2_ENHANCE_YOUR_CALM, taken.message());
+  // Also a peer whose very first bytes are refused is told why, if it speaks HTTP/2.
+  if (grpc_ == nullptr && (taken.ok() || guard_.frames() > 0)) {
+    grpc_ = std::make_unique<GrpcConnection>(static_cast<CallHandler*>(this));
   }
+  if (taken.ok()) taken = grpc_->Receive(bytes);
+  if (grpc_ == nullptr) return taken;
   FlushLocked();
+  if (taken.ok()) taken = grpc_->Answers();
+  if (!taken.ok()) {
+    grpc_->GoAway(NGHTTP2_ENHANCE_YOUR_CALM, taken.message());
+    FlushLocked();
+  }
   return taken;
 }
 
@@ -104,26 +104,38 @@ void Connection::OnCall() {
   if (phase_ != Phase::kSilent) return;
   phase_ = Phase::kGreeting;
   deadline_ = shared_.options.now() + shared_.options.hello_within;
-  if (!ticket_.refusal.ok()) CloseLocked(ticket_.refusal);
+  if (!ticket_.refusal.ok()) {
+    CloseLocked(ticket_.refusal);
+  } else if (!blame_.ok()) {
+    CloseLocked(blame_);
+  }
 }
 
 void Connection::OnMessage(absl::string_view bytes) {
   if (phase_ == Phase::kClosing) return;
   v1::ClientMessage message;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return CloseLocked(absl::InvalidArgumentError("not a memgov.v1.ClientMessage"));
+    return Blame(absl::InvalidArgumentError("not a memgov.v1.ClientMessage"));
   }
   absl::StatusOr<ClientSaid> said = FromWire(message);
-  if (!said.ok()) return CloseLocked(said.status());
+  if (!said.ok()) return Blame(said.status());
   if (!client_ && !std::holds_alternative<AttachRequest>(*said)) {
-    return CloseLocked(absl::InvalidArgumentError("the first message must be hello"));
+    return Blame(absl::InvalidArgumentError("the first message must be hello"));
   }
   std::visit([this](auto&& body) { Accept(std::forward<decltype(body)>(body)); }, *std::move(said));
 }
 
-void Connection::OnBadMessage(absl::Status why) { CloseLocked(std::move(why)); }
+void Connection::OnBadMessage(absl::Status why) { Blame(std::move(why)); }
 
-void Connection::OnHalfClosed() { CloseLocked(absl::OkStatus()); }
+void Connection::OnHalfClosed(bool in_message) {
+  if (in_message) return Blame(absl::InvalidArgumentError("the call ends within a message"));
+  CloseLocked(absl::OkStatus());
+}
+
+void Connection::Blame(absl::Status why) {
+  if (blame_.ok()) blame_ = why;
+  CloseLocked(std::move(why));
+}
 
 void Connection::OnCallOver() {
   if (client_) {
@@ -132,10 +144,7 @@ void Connection::OnCallOver() {
     events_.emplace_back(Detached{*client_, left ? "the client left" : std::string(why_.message())});
     client_.reset();
   }
-  unanswered_.clear();
-  if (ends_after_call_) return DrainLocked();
-  phase_ = Phase::kSilent;
-  deadline_ = shared_.options.now() + shared_.options.hello_within;
+  DrainLocked();
 }
 
 void Connection::Accept(AttachRequest request) {
@@ -156,7 +165,8 @@ void Connection::Accept(core::ClientReport report) {
 
 void Connection::Accept(core::ClientOutcome outcome) {
   if (unanswered_.erase(outcome.directive) == 0) {
-    return CloseLocked(absl::InvalidArgumentError(
+    if (outcome.directive <= forgotten_) return;
+    return Blame(absl::InvalidArgumentError(
         absl::StrCat("outcome.id: ", static_cast<std::uint64_t>(outcome.directive),
                      " is no directive that was sent to this client and is still open")));
   }
@@ -191,11 +201,12 @@ void Connection::Deliver() {
 
 void Connection::DeliverReport(const std::optional<core::ClientReport>& report) {
   if (!report) return;
-  if (shared_.registry.MayReport(ticket_, shared_.options.now())) {
-    shared_.callbacks.on_report(*report);
-  } else {
-    intake_.Hold(*report);
+  const core::Instant now = shared_.options.now();
+  if (now >= report_again_) {
+    if (shared_.registry.MayReport(ticket_, now)) return shared_.callbacks.on_report(*report);
+    report_again_ = now + kReportsLater;
   }
+  intake_.Hold(*report);
 }
 
 // --- to the client
@@ -206,9 +217,8 @@ void Connection::Welcome(const std::string& message) {
   // A later one tells a client that its mode has changed.
   if (phase_ != Phase::kAttaching && phase_ != Phase::kAttached) return;
   phase_ = Phase::kAttached;
-  grpc_->Write(message);
-  FlushLocked();
-  AttendSoon();
+  WriteLocked(message);
+  AttendSoon();  // it has a deadline no longer
 }
 
 void Connection::Refuse(absl::Status why) {
@@ -221,14 +231,23 @@ void Connection::Refuse(absl::Status why) {
 bool Connection::Send(core::DirectiveId id, const std::string& message) {
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::kAttached) return false;
+  unanswered_.insert(id);
+  if (unanswered_.size() > kMaxUnanswered) {
+    forgotten_ = *unanswered_.begin();
+    unanswered_.erase(unanswered_.begin());
+  }
+  return WriteLocked(message);
+}
+
+// False: the client does not read what was sent before, and is dropped.
+bool Connection::WriteLocked(const std::string& message) {
   if (grpc_->waiting_messages() >= shared_.options.max_queued) {
-    CloseLocked(absl::ResourceExhaustedError(absl::StrCat(
-        "the client does not read: ", grpc_->waiting_messages(), " directives are waiting for it")));
+    Blame(absl::ResourceExhaustedError(absl::StrCat("the client does not read: ", grpc_->waiting_messages(),
+                                                    " directives are waiting for it")));
     ::shutdown(fd_, SHUT_RDWR);  // it would not read the status either; Read ends the connection
+    AttendSoon();
     return false;
   }
-  unanswered_.insert(id);
-  if (unanswered_.size() > kMaxUnanswered) unanswered_.erase(unanswered_.begin());
   grpc_->Write(message);
   FlushLocked();
   if (blocked_) AttendSoon();
@@ -245,7 +264,8 @@ void Connection::FlushLocked() {
     } else if (errno == EAGAIN) {
       blocked_ = true;
     } else if (errno != EINTR) {
-      return;  // the peer is gone; reading tells
+      ::shutdown(fd_, SHUT_RDWR);  // the peer reads no more, so it need not speak; Read ends the connection
+      return;
     }
   }
 }
@@ -257,7 +277,6 @@ void Connection::CloseLocked(absl::Status why) {
   if (phase_ == Phase::kSilent || phase_ >= Phase::kClosing) return;
   phase_ = Phase::kClosing;
   deadline_ = shared_.options.now() + shared_.options.linger;
-  ends_after_call_ = ends_after_call_ || !why.ok();
   why_ = std::move(why);
   grpc_->Finish(why_);
 }
@@ -274,7 +293,6 @@ void Connection::Stop() {
   {
     const std::lock_guard lock(mutex_);
     never_spoke = grpc_ == nullptr;
-    ends_after_call_ = true;
     CloseLocked(Stopping());
     if (phase_ == Phase::kSilent && !never_spoke) DrainLocked();
     FlushLocked();
@@ -296,17 +314,21 @@ void Connection::End(absl::Status why) {
           Detached{*client_, reason.ok() ? "the client left" : std::string(reason.message())});
       client_.reset();
     }
-    if (why.ok()) why = why_;
+    if (blame_.ok()) blame_ = std::move(why);
     phase_ = Phase::kEnded;
-    fd_ = -1;
     boost::system::error_code ignored;
-    socket_.close(ignored);
+    if (socket_.is_open()) {
+      socket_.close(ignored);
+    } else {
+      ::close(fd_);
+    }
+    fd_ = -1;
   }
   shared_.due.Move(this, due_, core::Instant::max());
   due_ = core::Instant::max();
   Deliver();
   shared_.registry.RemoveConnection(self);
-  if (shared_.callbacks.on_closed) shared_.callbacks.on_closed({.ticket = ticket_, .why = std::move(why)});
+  if (shared_.callbacks.on_closed) shared_.callbacks.on_closed({.ticket = ticket_, .why = blame_});
 }
 
 // --- when something is due
@@ -327,31 +349,38 @@ void Connection::OnDue() {
   {
     const std::lock_guard lock(mutex_);
     if (phase_ == Phase::kEnded) return;
-    if (phase_ == Phase::kGreeting && now >= deadline_) {
-      CloseLocked(absl::InvalidArgumentError("no hello in time"));
-    } else if (now >= deadline_) {
-      ends = phase_ == Phase::kSilent || phase_ >= Phase::kClosing;
-      if (phase_ == Phase::kSilent) why_ = absl::DeadlineExceededError("no call in time");
-      if (phase_ == Phase::kSilent && grpc_ != nullptr) grpc_->GoAway(NGHTTP2_NO_ERROR, why_.message());
+    if (now >= deadline_ && phase_ == Phase::kGreeting) {
+      Blame(absl::InvalidArgumentError("no hello in time"));
+    } else if (now >= deadline_ && phase_ == Phase::kSilent) {
+      blame_ = absl::DeadlineExceededError("no call in time");
+      if (grpc_ != nullptr) grpc_->GoAway(NGHTTP2_NO_ERROR, blame_.message());
+      ends = true;
+    } else if (now >= deadline_ && phase_ >= Phase::kClosing) {
+      ends = true;
     }
     FlushLocked();
   }
   Deliver();
   if (ends) return End(absl::OkStatus());
-  DeliverReport(intake_.Roll(now));
+  if (intake_.holds()) DeliverReport(intake_.Roll(now));
   Attend();
 }
 
 // Waits for what has to be waited for.
 void Connection::Attend() {
   bool blocked = false;
+  std::optional<absl::Status> over;
   {
     const std::lock_guard lock(mutex_);
     if (phase_ == Phase::kEnded) return;
-    // Its peer reads to the end and then closes, unless we would wait for ever.
-    if (phase_ == Phase::kDraining && !blocked_) ::shutdown(fd_, SHUT_WR);
     blocked = blocked_;
+    if (phase_ == Phase::kDraining) {
+      if (!blocked) ::shutdown(fd_, SHUT_WR);  // the peer reads to the end, and then closes
+    } else if (grpc_ != nullptr && !blocked && grpc_->over()) {
+      over = grpc_->fault();
+    }
   }
+  if (over) return End(*over);
   const core::Instant now = shared_.options.now();
   if (read_again_ <= now) WaitToRead();
   if (blocked && !waits_to_write_) {
@@ -382,7 +411,7 @@ core::Instant Connection::NextDue() const {
     if (phase_ != Phase::kAttaching && phase_ != Phase::kAttached) next = deadline_;
   }
   if (!waits_to_read_) next = std::min(next, read_again_);
-  if (intake_.holds()) next = std::min(next, now + intake_.UntilRoll(now));
+  if (intake_.holds()) next = std::min(next, std::max(now + intake_.UntilRoll(now), report_again_));
   return next;
 }
 

@@ -47,8 +47,8 @@ struct ConnectionShared {
 
 class Connection final : public std::enable_shared_from_this<Connection>, private CallHandler {
  public:
-  // `ticket.refusal` not OK: that is all the peer will hear. Start is due.
-  Connection(ConnectionShared& shared, int fd, Ticket ticket);
+  // `ticket.refusal` or `admitted` not OK: that is all the peer will hear. Start is due.
+  Connection(ConnectionShared& shared, int fd, Ticket ticket, const absl::Status& admitted);
   ~Connection() override = default;
 
   const Ticket& ticket() const { return ticket_; }
@@ -65,9 +65,9 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   bool Send(core::DirectiveId id, const std::string& message);
 
  private:
-  // kSilent: no call. kGreeting: a call, no Hello. kAttaching: on_attach was called. kAttached: welcomed.
-  // kClosing: the call ends. kDraining: all is said; the peer may still read it. kEnded: the socket is
-  // closed.
+  // One call for each connection. kSilent: it has not begun. kGreeting: a call, no Hello. kAttaching:
+  // on_attach was called. kAttached: welcomed. kClosing: the call ends. kDraining: all is said; the peer may
+  // still read it. kEnded: the socket is closed.
   enum class Phase { kSilent, kGreeting, kAttaching, kAttached, kClosing, kDraining, kEnded };
   struct Detached {
     core::ClientId client;
@@ -79,7 +79,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   void OnCall() override;
   void OnMessage(absl::string_view bytes) override;
   void OnBadMessage(absl::Status why) override;
-  void OnHalfClosed() override;
+  void OnHalfClosed(bool in_message) override;
   void OnCallOver() override;
 
   void Accept(AttachRequest request);
@@ -92,7 +92,9 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   void Attend();
   void Deliver();
   void DeliverReport(const std::optional<core::ClientReport>& report);
+  void Blame(absl::Status why);
   void CloseLocked(absl::Status why);
+  bool WriteLocked(const std::string& message);
   void FlushLocked();
   void DrainLocked();
   void AttendSoon();
@@ -109,6 +111,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   bool waits_to_read_ = false;
   bool waits_to_write_ = false;
   core::Instant read_again_;                  // not before
+  core::Instant report_again_;                // not before
   core::Instant due_ = core::Instant::max();  // its entry in shared_.due
 
   mutable std::mutex mutex_;
@@ -116,14 +119,15 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   int fd_;                                // socket_'s, -1 once it is closed
   std::unique_ptr<GrpcConnection> grpc_;  // present once the peer has spoken
   Phase phase_ = Phase::kSilent;
-  core::Instant deadline_;  // of the phase: Hello, or the end of lingering
-  bool ends_after_call_ = false;
+  core::Instant deadline_;                         // of the phase: Hello, or the end of lingering
   absl::string_view unsent_;                       // of grpc_'s bytes, what the socket did not take
   bool blocked_ = false;                           // the socket takes no more
   std::optional<core::ClientId> client_;           // on_attach was or will be called, and on_detached is due
   absl::btree_set<core::DirectiveId> unanswered_;  // sent, no outcome yet
-  absl::Status why_;                               // once kClosing
-  std::vector<Event> events_;                      // for the callbacks
+  core::DirectiveId forgotten_{};  // the newest that is in unanswered_ no longer without an outcome
+  absl::Status why_;               // once kClosing: what the peer is told
+  absl::Status blame_;             // what it did wrong
+  std::vector<Event> events_;      // for the callbacks
 };
 
 }  // namespace memgov::session

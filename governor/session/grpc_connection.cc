@@ -1,10 +1,12 @@
 #include "governor/session/grpc_connection.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
-#include <vector>
+#include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -17,7 +19,12 @@ constexpr std::size_t kMaxHeaders = 16384;     // bytes of all names and values,
 constexpr std::size_t kMostPath = 100;         // that is repeated to who asked for it
 constexpr std::size_t kMostText = 512;         // of a grpc-message
 constexpr std::uint32_t kMaxStreams = 4;       // one is used; a second one gets an answer
+constexpr std::size_t kMostAnswers = 64;       // frames that wait because the peer does not read
 constexpr std::size_t kMostOutboundAcks = 64;  // SETTINGS and PING that the peer does not read the answers of
+
+absl::Status TooManyAnswers() {
+  return absl::ResourceExhaustedError("too many frames whose answers are not read");
+}
 
 absl::string_view Text(const std::uint8_t* bytes, std::size_t size) {
   return {reinterpret_cast<const char*>(bytes), size};
@@ -72,11 +79,10 @@ struct Nghttp2Callbacks {
     GrpcConnection& self = Of(user);
     const bool is_request = frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
     if (is_request) self.OnRequest();
-    if (frame->hd.type == NGHTTP2_GOAWAY) self.peer_leaves_ = true;
     const bool may_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
     if (may_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 && self.call_ != 0 &&
         frame->hd.stream_id == self.call_) {
-      self.handler_->OnHalfClosed();
+      self.handler_->OnHalfClosed(!self.inbox_.empty());
     }
     return 0;
   }
@@ -99,18 +105,22 @@ struct Nghttp2Callbacks {
     return 0;
   }
 
-  // A peer that has not ended its side waits for the end of the stream: RFC 9113, section 8.1.
-  static int OnSent(nghttp2_session* session, const nghttp2_frame* frame, void*) {
+  static int OnSent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    // A peer that has not ended its side waits for the end of the stream: RFC 9113, section 8.1.
     if (frame->hd.type == NGHTTP2_HEADERS && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
         nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0) {
       return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
     }
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
+      GrpcConnection& self = Of(user);
+      self.fault_ = self.NotHttp2(nghttp2_http2_strerror(frame->goaway.error_code));
+    }
     return 0;
   }
 
+  // It may quote the peer.
   static int OnError(nghttp2_session*, int, const char* text, std::size_t size, void* user) {
-    GrpcConnection& self = Of(user);
-    if (self.broken_.empty()) self.broken_ = std::string(text, std::min(size, kMostText));
+    Of(user).broken_ = absl::CHexEscape(absl::string_view(text, std::min(size, kMostText)));
     return 0;
   }
 
@@ -164,23 +174,17 @@ GrpcConnection::GrpcConnection(CallHandler* handler) : handler_(handler) {
 
 GrpcConnection::~GrpcConnection() { nghttp2_session_del(session_); }
 
+absl::Status GrpcConnection::NotHttp2(absl::string_view otherwise) const {
+  return absl::InvalidArgumentError(
+      absl::StrCat("not valid HTTP/2: ", broken_.empty() ? otherwise : absl::string_view(broken_)));
+}
+
 absl::Status GrpcConnection::Receive(absl::string_view bytes) {
   if (session_ == nullptr) return absl::ResourceExhaustedError("memgovd is out of memory");
   const ssize_t taken =
       nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-  if (taken == NGHTTP2_ERR_FLOODED) {
-    return absl::ResourceExhaustedError("too many frames whose answers are not read");
-  }
-  if (taken < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "not valid HTTP/2: ", broken_.empty() ? nghttp2_strerror(static_cast<int>(taken)) : broken_.c_str()));
-  }
-  // An error of the connection that nghttp2 answers by itself.
-  if (nghttp2_session_want_read(session_) == 0 && !peer_leaves_) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("not valid HTTP/2: ", broken_.empty() ? "a protocol error" : broken_));
-  }
-  return absl::OkStatus();
+  if (taken == NGHTTP2_ERR_FLOODED) return TooManyAnswers();
+  return taken < 0 ? NotHttp2(nghttp2_strerror(static_cast<int>(taken))) : absl::OkStatus();
 }
 
 // --- from the client
@@ -194,7 +198,8 @@ void GrpcConnection::OnHeader(absl::string_view name, absl::string_view value) {
   } else if (name == ":method") {
     request_.post = value == "POST";
   } else if (name == "content-type") {
-    request_.grpc = absl::StartsWith(value, "application/grpc");
+    request_.grpc = value == "application/grpc" || absl::StartsWith(value, "application/grpc+") ||
+                    absl::StartsWith(value, "application/grpc;");
   }
 }
 
@@ -323,6 +328,18 @@ absl::string_view GrpcConnection::ToSend() {
   const std::uint8_t* bytes = nullptr;
   const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
   return size > 0 ? Text(bytes, static_cast<std::size_t>(size)) : absl::string_view();
+}
+
+absl::Status GrpcConnection::Answers() const {
+  if (session_ == nullptr || nghttp2_session_get_outbound_queue_size(session_) <= kMostAnswers) {
+    return absl::OkStatus();
+  }
+  return TooManyAnswers();
+}
+
+bool GrpcConnection::over() const {
+  return session_ == nullptr ||
+         (nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0);
 }
 
 }  // namespace memgov::session

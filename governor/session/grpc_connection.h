@@ -29,7 +29,7 @@ class CallHandler {
   virtual void OnCall() = 0;                            // it begins
   virtual void OnMessage(absl::string_view bytes) = 0;  // a whole one, without its prefix
   virtual void OnBadMessage(absl::Status why) = 0;      // too long or compressed; no other will come
-  virtual void OnHalfClosed() = 0;                      // the client has nothing more to say
+  virtual void OnHalfClosed(bool in_message) = 0;       // the client has nothing more to say
   virtual void OnCallOver() = 0;                        // ended by either side; once for each OnCall
 };
 
@@ -51,6 +51,10 @@ class GrpcConnection {
   // Queues a message to the peer of the present call. No call: dropped.
   void Write(absl::string_view message);
 
+  // RESOURCE_EXHAUSTED: the peer makes us answer and does not read. To be asked when all that the socket
+  // takes has been sent.
+  absl::Status Answers() const;
+
   // Messages that nghttp2 has not taken yet because the peer or the socket does not take them.
   std::size_t waiting_messages() const { return waiting_messages_; }
 
@@ -63,6 +67,10 @@ class GrpcConnection {
   // The next bytes to send, empty if there are none; valid until the next call of ToSend. All of it counts as
   // sent.
   absl::string_view ToSend();
+
+  // Nothing more is to be sent or received: close it. fault(): what the peer did wrong, if that is why.
+  bool over() const;
+  const absl::Status& fault() const { return fault_; }
 
  private:
   friend struct Nghttp2Callbacks;  // the C functions that nghttp2 calls, in the .cc file
@@ -77,6 +85,7 @@ class GrpcConnection {
     std::string path;   // its beginning, for the answer
   };
 
+  absl::Status NotHttp2(absl::string_view otherwise) const;
   void OnHeader(absl::string_view name, absl::string_view value);
   void OnRequest();
   void OnData(absl::string_view bytes);
@@ -98,8 +107,8 @@ class GrpcConnection {
   std::size_t waiting_messages_ = 0;
   bool finishing_ = false;  // trailers_ follow the outbox
   absl::Status status_;
-  std::string broken_;        // nghttp2's word on what the peer did wrong
-  bool peer_leaves_ = false;  // it has said GOAWAY
+  std::string broken_;  // nghttp2's last word on what the peer did wrong
+  absl::Status fault_;
 };
 
 // A gRPC status in the trailers' words: percent-encoded UTF-8, cut to 512 bytes.

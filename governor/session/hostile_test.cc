@@ -265,8 +265,9 @@ TEST_F(HostileTest, AConnectionThatNeverSpeaksIsClosed) {
   ::close(pair.client);
 }
 
-TEST_F(HostileTest, AConnectionThatDoesNotSpeakHttp2IsClosed) {
-  StartServer({.hello_within = milliseconds(50)});
+TEST_F(HostileTest, AConnectionThatDoesNotSpeakHttp2IsClosedAtOnce) {
+  StartServer({.hello_within = std::chrono::hours(1)});
+  std::size_t closed = 0;
   for (const std::string& garbage :
        {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(5000, '\xff'),
         std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") + std::string(500, '\x7f')}) {
@@ -275,9 +276,36 @@ TEST_F(HostileTest, AConnectionThatDoesNotSpeakHttp2IsClosed) {
     EXPECT_GT(::write(pair.client, garbage.data(), garbage.size()), 0);
     EXPECT_TRUE(ClosedByServer(pair.client));
     ::close(pair.client);
+    ++closed;
+    const Record record = recorder_.WaitUntil([&](const Record& r) { return r.closed.size() >= closed; });
+    EXPECT_EQ(record.closed.back().why.code(), absl::StatusCode::kInvalidArgument);
   }
-  StartServer();
   ExpectServing();
+}
+
+// A client that attached and then breaks the protocol is over, also if it says nothing more.
+TEST_F(HostileTest, AProtocolErrorOfAnAttachedClientEndsIt) {
+  StartServer();
+  Pair pair = Connect();
+  const int raw = ::dup(pair.client);
+  Client client(*server_, std::move(pair));
+  const core::ClientId id = AttachAndWelcome(client);
+  const std::string data_on_stream_0("\0\0\1\0\0\0\0\0\0x", 10);
+  EXPECT_EQ(::write(raw, data_on_stream_0.data(), data_on_stream_0.size()), 10);
+  EXPECT_THAT(recorder_.WaitForDetached(id), HasSubstr("not valid HTTP/2"));
+  ::close(raw);
+}
+
+TEST_F(HostileTest, AClientThatWillNeverReadIsOver) {
+  StartServer();
+  Pair pair = Connect();
+  const int raw = ::dup(pair.client);
+  Client client(*server_, std::move(pair));
+  const core::ClientId id = AttachAndWelcome(client);
+  ::shutdown(raw, SHUT_RD);
+  server_->Send(Directive(id, 1), "");
+  recorder_.WaitForDetached(id);
+  ::close(raw);
 }
 
 TEST_F(HostileTest, AFloodEndsItsConnectionAndIsToldWhy) {

@@ -43,16 +43,20 @@ void Registry::ForgetIdleTenants(core::Instant now) {
   forget_above_ = std::max<std::size_t>(64, 2 * tenants_.size());
 }
 
-void Registry::AddConnection(const std::shared_ptr<Connection>& connection) {
+bool Registry::AddConnection(const std::shared_ptr<Connection>& connection) {
   const std::lock_guard lock(mutex_);
   const Ticket& ticket = connection->ticket();
-  if (connections_.try_emplace(ticket.cookie, connection).second) ++tenants_[TenantOf(ticket)].connections;
+  if (!connections_.try_emplace(ticket.cookie, connection).second) return false;
+  ++tenants_[TenantOf(ticket)].connections;
+  return true;
 }
 
 void Registry::RemoveConnection(const std::shared_ptr<Connection>& connection) {
   const std::lock_guard lock(mutex_);
   const Ticket& ticket = connection->ticket();
-  if (connections_.erase(ticket.cookie) == 0) return;
+  const auto found = connections_.find(ticket.cookie);
+  if (found == connections_.end() || found->second != connection) return;
+  connections_.erase(found);
   --tenants_[TenantOf(ticket)].connections;
   if (connections_.empty()) no_connections_.notify_all();
 }
@@ -73,12 +77,10 @@ std::shared_ptr<Connection> Registry::FindConnection(std::uint64_t cookie) const
 
 bool Registry::WaitForNoConnections(core::Duration within) const {
   std::unique_lock lock(mutex_);
-  return no_connections_.wait_for(lock, within, [this] { return connections_.empty(); });
-}
-
-void Registry::WaitForNoConnections() const {
-  std::unique_lock lock(mutex_);
-  no_connections_.wait(lock, [this] { return connections_.empty(); });
+  const auto none = [this] { return connections_.empty(); };
+  if (within != core::Duration::max()) return no_connections_.wait_for(lock, within, none);
+  no_connections_.wait(lock, none);
+  return true;
 }
 
 core::Duration Registry::Work(const Ticket& ticket, core::Instant now, double work) {

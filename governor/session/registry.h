@@ -26,8 +26,8 @@ class Connection;
 
 // What the connections of one tenant share. Guarded by the registry's lock.
 struct Tenant {
-  // Work is a frame, or a KiB. A thousand clients that report each second need a thousand; reading so much
-  // costs some 3 % of a core.
+  // Work is a read, a frame, or a KiB. A thousand clients that report each second need two thousand; reading
+  // as much as is allowed costs some 3 % of a core.
   static constexpr double kWorkPerSecond = 4000;
   static constexpr double kReportsPerSecond = 1000;
 
@@ -52,14 +52,14 @@ class Registry {
   // connection should be closed without a word.
   absl::Status Admit(const Ticket& ticket, core::Instant now, bool* hopeless);
 
-  void AddConnection(const std::shared_ptr<Connection>& connection);
+  // False: there is one with its cookie already.
+  bool AddConnection(const std::shared_ptr<Connection>& connection);
   void RemoveConnection(const std::shared_ptr<Connection>& connection);
   std::vector<std::shared_ptr<Connection>> Connections() const;
   std::shared_ptr<Connection> FindConnection(std::uint64_t cookie) const;  // nullptr: has ended
 
-  // False: there are still some after `within`.
+  // False: there are still some after `within`; Duration::max() waits for ever.
   bool WaitForNoConnections(core::Duration within) const;
-  void WaitForNoConnections() const;
 
   // Takes from the tenant's budget for reading. How long its connections should not be read from `now` on.
   core::Duration Work(const Ticket& ticket, core::Instant now, double work);

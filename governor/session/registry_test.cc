@@ -30,7 +30,7 @@ class RegistryTest : public testing::Test {
   std::shared_ptr<Connection> Add(const std::string& tenant) {
     Ticket ticket = TicketOf(tenant);
     ticket.cookie = ++last_cookie_;
-    auto connection = std::make_shared<Connection>(shared_, -1, std::move(ticket));
+    auto connection = std::make_shared<Connection>(shared_, -1, std::move(ticket), absl::OkStatus());
     registry_.AddConnection(connection);
     return connection;
   }
@@ -103,6 +103,17 @@ TEST_F(RegistryTest, ReportsOfATenantAreBounded) {
   EXPECT_EQ(passed, 2 * Tenant::kReportsPerSecond);
   EXPECT_TRUE(registry_.MayReport(TicketOf("b"), kStart));
   EXPECT_TRUE(registry_.MayReport(TicketOf("a"), kStart + milliseconds(2)));
+}
+
+TEST_F(RegistryTest, TwoConnectionsWithOneCookieAreNotCountedTwice) {
+  const auto first = Add("a");
+  --last_cookie_;
+  Ticket ticket = TicketOf("b");
+  ticket.cookie = last_cookie_ + 1;
+  const auto second = std::make_shared<Connection>(shared_, -1, ticket, absl::OkStatus());
+  EXPECT_FALSE(registry_.AddConnection(second));
+  registry_.RemoveConnection(second);
+  EXPECT_EQ(registry_.FindConnection(ticket.cookie), first);
 }
 
 TEST_F(RegistryTest, FindsAConnectionByItsCookie) {

@@ -36,6 +36,7 @@ class SessionServer::Impl {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{shared_.io.get_executor()};
   std::thread thread_;
 
+  std::once_flag shut_down_;
   std::mutex adopting_;
   bool stopping_ = false;  // guarded by adopting_
 };
@@ -61,10 +62,13 @@ void SessionServer::Impl::Adopt(int fd, Ticket ticket) {
     });
     return;
   }
-  if (ticket.refusal.ok()) ticket.refusal = std::move(admitted);
-  auto connection = std::make_shared<Connection>(shared_, fd, std::move(ticket));
-  shared_.registry.AddConnection(connection);
-  boost::asio::post(shared_.io, [connection] { connection->Start(); });
+  auto connection = std::make_shared<Connection>(shared_, fd, std::move(ticket), admitted);
+  // Two connections with one cookie are none that the kernel made: the second is not served.
+  const bool known = shared_.registry.AddConnection(connection);
+  boost::asio::post(shared_.io, [connection, known] {
+    if (known) return connection->Start();
+    connection->End(absl::InternalError("its cookie is another connection's"));
+  });
 }
 
 void SessionServer::Impl::Drop(std::uint64_t cookie, absl::Status why) {
@@ -80,18 +84,20 @@ void SessionServer::Impl::ForEach(void (*what)(Connection&)) {
 }
 
 void SessionServer::Impl::Shutdown(core::Duration within) {
-  {
-    const std::lock_guard lock(adopting_);
-    if (std::exchange(stopping_, true)) return;
-  }
-  ForEach([](Connection& connection) { connection.Stop(); });
-  if (!shared_.registry.WaitForNoConnections(within)) {
-    ForEach([](Connection& connection) { connection.End(absl::OkStatus()); });
-    shared_.registry.WaitForNoConnections();
-  }
-  work_.reset();
-  shared_.io.stop();
-  thread_.join();
+  std::call_once(shut_down_, [&] {
+    {
+      const std::lock_guard lock(adopting_);
+      stopping_ = true;
+    }
+    ForEach([](Connection& connection) { connection.Stop(); });
+    if (!shared_.registry.WaitForNoConnections(within)) {
+      ForEach([](Connection& connection) { connection.End(absl::OkStatus()); });
+      shared_.registry.WaitForNoConnections(core::Duration::max());
+    }
+    work_.reset();
+    boost::asio::post(shared_.io, [this] { shared_.io.stop(); });  // after the callbacks that wait
+    thread_.join();
+  });
 }
 
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Start(Options options, Callbacks callbacks) {

@@ -63,7 +63,7 @@ struct WelcomeInfo {
 // A connection that has ended.
 struct ConnectionEnd {
   Ticket ticket;
-  absl::Status why;  // not OK: what the peer did wrong, or why it was not served
+  absl::Status why;  // not OK: what the peer did wrong, or why it was not served; what the caller knows is OK
 };
 
 class SessionServer {
@@ -75,7 +75,8 @@ class SessionServer {
     std::function<void(core::ClientReport)> on_report;
     std::function<void(core::ClientOutcome)> on_outcome;  // at most one for each directive sent to the client
     std::function<void(core::ClientId, std::string why)> on_detached;
-    // Exactly once for each adopted connection, after its last on_detached. May be absent.
+    // Exactly once for each adopted connection, after its on_detached, unless Adopt came after Shutdown
+    // began. May be absent.
     std::function<void(ConnectionEnd)> on_closed;
   };
 

@@ -146,14 +146,17 @@ TEST_F(ServerTest, APeerThatWasNotIdentifiedIsToldWhy) {
   EXPECT_TRUE(recorder_.WaitUntil([](const Record&) { return true; }).attached.empty());
 }
 
-TEST_F(ServerTest, AConnectionMayAttachAgain) {
+TEST_F(ServerTest, AConnectionEndsWithItsCallAndAChannelComesBackOnlyByAnother) {
   StartServer();
   Client client(*server_);
-  const core::ClientId first = AttachAndWelcome(client);
+  const core::ClientId id = AttachAndWelcome(client);
   client.WritesDone();
   EXPECT_TRUE(client.Status().ok());
-  recorder_.WaitForDetached(first);
-  EXPECT_NE(AttachAndWelcome(client), first);
+  recorder_.WaitForDetached(id);
+  EXPECT_EQ(client.Attach().Hello().Status().error_code(), StatusCode::UNAVAILABLE);
+  const Record record = recorder_.WaitUntil([](const Record& r) { return !r.closed.empty(); });
+  EXPECT_EQ(record.attached.size(), 1u);
+  EXPECT_TRUE(record.closed[0].why.ok()) << record.closed[0].why;
 }
 
 TEST_F(ServerTest, TheSecondStreamOfAConnectionIsRefused) {
@@ -178,7 +181,7 @@ TEST_F(ServerTest, TwoHundredComeAndGoAndLeaveNothing) {
     const core::ClientId id = AttachAndWelcome(client);
     if (i % 3 == 0) client.WritesDone();
     if (i % 3 == 1) client.Die();
-    if (i % 3 == 2) client.Attach();  // cancels the stream, and leaves another one without Hello
+    if (i % 3 == 2) client.Attach();  // cancels the stream, and tries another one
     recorder_.WaitForDetached(id);
   }
   const Record record = recorder_.WaitUntil([](const Record& r) { return r.detached.size() >= 200; });
