@@ -39,9 +39,9 @@ func listenerOf(conn net.Conn) (l listener, err error) {
 	if err = errors.Join(err, failed); err != nil {
 		return l, err
 	}
-	real, effective, saved := unix.Getresuid()
+	ruid, euid, suid := unix.Getresuid()
 	return listener{
-		uid: peer.Uid, pid: peer.Pid, own: [3]uint32{uint32(real), uint32(effective), uint32(saved)}, allMapped: true,
+		uid: peer.Uid, pid: peer.Pid, own: [3]uint32{uint32(ruid), uint32(euid), uint32(suid)}, allMapped: true,
 	}, nil
 }
 
