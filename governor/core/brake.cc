@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "governor/core/range.h"
+
 namespace memgov::core {
 namespace {
 
@@ -24,9 +26,7 @@ constexpr Duration kNeedIsNear = std::chrono::seconds(2);
 // How long a braking domain waits for help to turn up before the brake is let go.
 constexpr auto kHelpGrace = std::chrono::milliseconds(250);
 
-Bytes PercentOf(Bytes limit, double percent) {
-  return static_cast<Bytes>(static_cast<double>(limit) * percent / 100);
-}
+Bytes PercentOf(Bytes limit, double percent) { return BytesOf(static_cast<double>(limit) * percent / 100); }
 
 // The kernel rounds down to pages; so our value reads back as written.
 Bytes PageAtOrAbove(Bytes bytes) { return (bytes + kPage - 1) / kPage * kPage; }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "governor/core/explain.h"
+#include "governor/core/range.h"
 #include "governor/core/words.h"
 
 namespace memgov::core {
@@ -192,7 +193,7 @@ void Engine::Judge(CgroupState& domain) {
 }
 
 std::optional<Duration> Engine::TimeToLimit(const CgroupState& domain) const {
-  return domain.forecast.TimeToUse(*domain.limit + world_.SwapLeftOf(domain) - domain.pressing);
+  return domain.forecast.TimeToUse(SaturatedSum(*domain.limit, world_.SwapLeftOf(domain)) - domain.pressing);
 }
 
 DomainView Engine::ViewOf(const CgroupState& domain) const {
@@ -226,7 +227,7 @@ void Engine::SetWireOf(CgroupState& domain) {
   const Rule& rule = *domain.rule;
   std::optional<Bytes> at;
   if (rule.mode == Mode::kEnforce && rule.wake.usage_percent && domain.limit && domain.id != kNodeId) {
-    at = static_cast<Bytes>(static_cast<double>(*domain.limit) * *rule.wake.usage_percent / 100);
+    at = BytesOf(static_cast<double>(*domain.limit) * *rule.wake.usage_percent / 100);
   }
   if (at == domain.wire || (at && !WasJustRead(domain))) return;
   // Above the wire the polling of a domain in need takes over; it is armed when usage has fallen well below,
@@ -287,7 +288,7 @@ void Engine::SetCadenceOf(CgroupState& cgroup) {
   input.alarmed = !cgroup.limit || cgroup.wire || cgroup.brake.holds();
   if (cgroup.limit) {
     const double wire_percent = cgroup.rule->wake.usage_percent.value_or(100);
-    const auto wire = static_cast<Bytes>(static_cast<double>(*cgroup.limit) * wire_percent / 100);
+    const Bytes wire = BytesOf(static_cast<double>(*cgroup.limit) * wire_percent / 100);
     input.to_wire = std::max<Bytes>(wire - cgroup.pressing, 0);
     input.full_of_cache = cgroup.last->usage >= wire;
     input.limit = *cgroup.limit;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "governor/core/engine.h"
+#include "governor/core/range.h"
 
 namespace memgov::core {
 namespace {
@@ -54,15 +55,14 @@ std::optional<Instant> Sooner(std::optional<Instant> one, std::optional<Instant>
 // What has to leave the domain: down to the relax threshold, and so much more as it will grow until the same
 // clients may be asked again.
 Bytes Engine::NeedOf(const CgroupState& domain) const {
-  const auto target =
-      static_cast<Bytes>(static_cast<double>(*domain.limit) * domain.rule->relax_percent / 100);
+  const Bytes target = BytesOf(static_cast<double>(*domain.limit) * domain.rule->relax_percent / 100);
   const double horizon = std::chrono::duration<double>(domain.rule->pace.cooldown).count();
-  const auto growth = static_cast<Bytes>(
-      std::min(domain.forecast.BytesPerSecond() * horizon, static_cast<double>(*domain.limit)));
-  const Bytes need = domain.pressing - target + growth;
+  const Bytes growth =
+      BytesOf(std::min(domain.forecast.BytesPerSecond() * horizon, static_cast<double>(*domain.limit)));
+  const Bytes need = SaturatedSum(domain.pressing - target, growth);
   // Pages that are read again and again need room: they are part of no usage while they are out.
   if (!domain.stalls) return need;
-  return std::max(need, static_cast<Bytes>(static_cast<double>(*domain.limit) * kStallNeedsShare));
+  return std::max(need, BytesOf(static_cast<double>(*domain.limit) * kStallNeedsShare));
 }
 
 // A need is looked at when its domain was read, as is often while it lasts; `all` are, when something else

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
+#include "governor/core/range.h"
 
 namespace memgov::core {
 namespace {
@@ -59,8 +60,7 @@ void Engine::SetFreezeOf(CgroupState& domain, const Snapshot& snapshot) {
   note.text = change->why;
   if (change->on) {
     frozen_in_[domain.id] = change->cgroup;
-    absl::StrAppend(&note.text, " (", TextOf(static_cast<Bytes>(grower->forecast.BytesPerSecond())),
-                    " a second)");
+    absl::StrAppend(&note.text, " (", TextOf(BytesOf(grower->forecast.BytesPerSecond())), " a second)");
   } else {
     frozen_in_.erase(domain.id);
     note.took = change->stood;

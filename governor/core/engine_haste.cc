@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "governor/core/engine.h"
+#include "governor/core/range.h"
 
 namespace memgov::core {
 namespace {
@@ -67,7 +68,7 @@ Bytes Engine::WorthCollectingInHaste(const CgroupState& domain) const {
   const std::optional<Duration> left = TimeToLimit(domain);
   const Bytes hundredth = *domain.limit / kWorthCollectingDivisor;
   if (!left || *left > kSecondsLeft) return hundredth;
-  return std::min(hundredth, static_cast<Bytes>(domain.forecast.BytesPerSecond()));
+  return std::min(hundredth, BytesOf(domain.forecast.BytesPerSecond()));
 }
 
 // What died in a collected heap since its last collection is in no estimate. Where a kill is near, looking is

@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "governor/core/engine.h"
 #include "governor/core/explain.h"
+#include "governor/core/range.h"
 
 namespace memgov::core {
 namespace {
@@ -113,7 +114,7 @@ void Engine::ShareOutSoftLimits(CgroupState& domain) {
   const Sharing sharing = SharingIn(domain);
   const std::vector<ClientState*>& heaps = sharing.heaps;
   if (heaps.empty()) return;
-  const auto followed = static_cast<Bytes>(static_cast<double>(*domain.limit) * follow / 100);
+  const Bytes followed = BytesOf(static_cast<double>(*domain.limit) * follow / 100);
   const Bytes room = followed - std::max<Bytes>(domain.pressing - sharing.of_heaps, 0);
   const std::vector<Bytes> limits = SplitSoftLimits(room, sharing.sizes);
   // While there is room that nobody uses, no share holds a heap back: one that idles has a small share, and
@@ -187,20 +188,19 @@ void Engine::WatchForLeak(CgroupState& domain) {
   if (!domain.leak.IsDue(now_)) return;
   bool hope = false;
   domain.leak.Observe(now_, FloorOf(domain, &hope));
-  const auto leak = domain.leak.view(*domain.limit + world_.SwapLeftOf(domain));
+  const auto leak = domain.leak.view(SaturatedSum(*domain.limit, world_.SwapLeftOf(domain)));
   const bool unsavable = leak && !hope && domain.detector.level() != Level::kCalm;
   domain.hopeless = unsavable && IsCritical(domain, leak->floor);
   if (!unsavable) {
     if (!leak && domain.detector.level() == Level::kCalm) domain.unsavable = false;
     return;
   }
-  SayUnsavable(
-      domain, leak->floor,
-      absl::StrFormat("what no release can free grows by %s/s (over the last %.0f s, now %s): the limit is "
-                      "reached in %.0f s",
-                      TextOf(static_cast<Bytes>(leak->bytes_per_second)),
-                      std::chrono::duration<double>(leak->over).count(), TextOf(leak->floor),
-                      std::chrono::duration<double>(leak->to_limit).count()));
+  SayUnsavable(domain, leak->floor,
+               absl::StrFormat(
+                   "what no release can free grows by %s/s (over the last %.0f s, now %s): the limit is "
+                   "reached in %.0f s",
+                   TextOf(BytesOf(leak->bytes_per_second)), std::chrono::duration<double>(leak->over).count(),
+                   TextOf(leak->floor), std::chrono::duration<double>(leak->to_limit).count()));
 }
 
 // What is needed at once, as one large allocation is, gives no evidence over time. But where all who could
@@ -218,7 +218,7 @@ void Engine::GiveUpOn(CgroupState& domain) {
   SayUnsavable(domain, floor,
                absl::StrFormat("usage grows by %s/s, and no release can free %s of it: the limit is reached "
                                "in %.1f s",
-                               TextOf(static_cast<Bytes>(domain.forecast.BytesPerSecond())), TextOf(floor),
+                               TextOf(BytesOf(domain.forecast.BytesPerSecond())), TextOf(floor),
                                std::chrono::duration<double>(*left).count()));
 }
 

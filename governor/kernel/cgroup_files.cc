@@ -108,7 +108,7 @@ Reading<Limit> CgroupFiles::High(std::string_view path) {
 std::optional<core::Bytes> CgroupFiles::SwapLeft(std::string_view path,
                                                  std::optional<core::Bytes> memory_left) {
   const Reading<Limit> limit = ReadAs<Limit>(kSwapLimit, path, false, ParseLimit);
-  if (!limit.value.has_value() || !limit.value->bytes.has_value()) return std::nullopt;
+  if (!limit.value.has_value() || !limit.value->Reachable().has_value()) return std::nullopt;
   const Reading<core::Bytes> used = ReadAs<core::Bytes>(kSwap, path, false, ParseBytes);
   if (!used.value.has_value()) return std::nullopt;
   core::Bytes left = *limit.value->bytes - *used.value;

@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t kV1NoLimit = std::numeric_limits<std::int64_t>::max() & ~std::uint64_t{0xffff};
 
 std::optional<core::Bytes> ToBytes(std::uint64_t value, std::uint64_t unit = 1) {
-  if (value > std::uint64_t{std::numeric_limits<core::Bytes>::max()} / unit) return std::nullopt;
+  if (value > std::uint64_t{core::kMostBytes} / unit) return std::nullopt;
   return static_cast<core::Bytes>(value * unit);
 }
 
@@ -98,10 +98,14 @@ std::optional<core::Bytes> ParseBytes(std::string_view text) {
 
 std::optional<Limit> ParseLimit(std::string_view text) {
   if (text == "max\n") return Limit{};
-  const auto bytes = ParseBytes(text);
-  if (!bytes.has_value()) return std::nullopt;
-  if (static_cast<std::uint64_t>(*bytes) >= kV1NoLimit) return Limit{};
-  return Limit{.bytes = bytes};
+  const auto line = TakeLine(&text);
+  if (!line.has_value() || !text.empty()) return std::nullopt;
+  const auto bytes = ParseNumber(*line);
+  if (!bytes.has_value() || *bytes > std::uint64_t{std::numeric_limits<core::Bytes>::max()}) {
+    return std::nullopt;
+  }
+  if (*bytes >= kV1NoLimit) return Limit{};
+  return Limit{.bytes = static_cast<core::Bytes>(*bytes)};
 }
 
 std::optional<core::MemoryStat> ParseMemoryStat(MemoryVersion version, std::string_view text) {

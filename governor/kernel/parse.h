@@ -1,7 +1,8 @@
 // What the kernel's memory files say, as values. Pure functions over text: no file is touched here.
 //
 // They are strict: text that is cut off, lacks a line or holds a number too long is refused as a whole
-// (std::nullopt), because half a reading would be taken for a whole one.
+// (std::nullopt), because half a reading would be taken for a whole one. Bytes above core::kMostBytes are no
+// reading either, but a limit may be any number that somebody wrote.
 
 #pragma once
 
@@ -9,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "governor/core/range.h"
 #include "governor/core/snapshot.h"
 #include "governor/core/units.h"
 #include "governor/kernel/mounts.h"
@@ -18,6 +20,11 @@ namespace memgov::kernel {
 // A limit that was read; `bytes` is absent when the kernel says that there is none.
 struct Limit {
   std::optional<core::Bytes> bytes;
+
+  // What usage can reach: a limit above core::kMostBytes is none.
+  std::optional<core::Bytes> Reachable() const {
+    return bytes && *bytes <= core::kMostBytes ? bytes : std::nullopt;
+  }
   bool operator==(const Limit&) const = default;
 };
 

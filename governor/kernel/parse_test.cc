@@ -14,7 +14,15 @@ using core::kMiB;
 TEST(ParseBytesTest, IsOneNumberAndALineEnd) {
   EXPECT_EQ(ParseBytes("0\n"), 0);
   EXPECT_EQ(ParseBytes("1073741824\n"), 1073741824);
-  EXPECT_EQ(ParseBytes("9223372036854775807\n"), 9223372036854775807);
+  EXPECT_EQ(ParseBytes("1152921504606846976\n"), core::kMostBytes);
+}
+
+// Sums of what is read must stay in range, whatever a limit is set to.
+TEST(ParseBytesTest, RefusesMoreThanAnyMachineHas) {
+  EXPECT_EQ(ParseBytes("1152921504606846977\n"), std::nullopt);
+  EXPECT_EQ(ParseBytes("9223372036854775807\n"), std::nullopt);
+  EXPECT_EQ(ParseMemInfo("MemTotal: 9007199254740991 kB\nMemAvailable: 1 kB\nSwapFree: 1 kB\n").has_value(),
+            false);
 }
 
 TEST(ParseBytesTest, RefusesWhatTheKernelDoesNotWrite) {
@@ -32,6 +40,11 @@ TEST(ParseLimitTest, MaxAndPageCounterMaxAreNoLimit) {
   EXPECT_EQ(ParseLimit("9223372036854710272\n"), Limit{});  // 64 KiB pages
   EXPECT_EQ(ParseLimit("104857600\n"), Limit{.bytes = 100 * kMiB});
   EXPECT_EQ(ParseLimit("0\n"), Limit{.bytes = 0});
+  // Somebody's value all the same, which is not to be written over; but nothing can reach it.
+  EXPECT_EQ(ParseLimit("9223372036854600000\n"), Limit{.bytes = 9223372036854600000});
+  EXPECT_EQ(ParseLimit("9223372036854600000\n")->Reachable(), std::nullopt);
+  EXPECT_EQ(ParseLimit("9223372036854775808\n"), std::nullopt);
+  EXPECT_EQ(ParseLimit("104857600\n")->Reachable(), 100 * kMiB);
   for (const char* text : {"", "max", "max\n\n", "Max\n", "ma\n", "-1\n", "10M\n"}) {
     EXPECT_EQ(ParseLimit(text), std::nullopt) << text;
   }
