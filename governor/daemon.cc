@@ -1,16 +1,19 @@
 #include "governor/daemon.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <csignal>
+#include <exception>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "governor/core/explain.h"
 #include "governor/identity/namespace_root.h"
+#include "governor/identity/tenant.h"
+#include "governor/kernel/watch_fd.h"
 
 namespace memgov {
 namespace {
@@ -20,6 +23,8 @@ namespace {
 constexpr auto kScanEvery = std::chrono::seconds(15);
 constexpr auto kScanEveryWithoutInotify = std::chrono::seconds(5);
 constexpr auto kScanAgain = std::chrono::milliseconds(100);  // at most so often, whatever happens
+constexpr auto kWholeScanAgain =
+    std::chrono::seconds(2);  // after news was lost, which a tenant can bring about
 constexpr auto kNodeEvery = std::chrono::milliseconds(250);
 constexpr auto kInotifyQuiet = std::chrono::milliseconds(5);
 // A tenth of the time, as wake.stall by default; what it shows is judged by the engine.
@@ -36,10 +41,22 @@ constexpr char kNoWire[] =
     "no usage alarm in some cgroups: a burst between two samples is seen late; it is tried again every "
     "minute "
     "at least";
+constexpr char kNoPressureAlarm[] =
+    "no pressure alarm in some cgroups: a stall is seen only when they are read; it is tried again every "
+    "minute at least";
 constexpr char kNoOomAlarm[] =
     "no OOM alarm in some cgroups: a kill is not counted if its cgroup is removed at once; it is tried again "
     "every minute at least";
+constexpr char kDeafToTree[] =
+    "changes of the tree of cgroups cannot be waited for: new cgroups are noticed by the periodic scan only; "
+    "it is tried again at each scan";
 constexpr std::size_t kShareOfOomAlarms = 8;  // of the files that may be open, one part
+
+// Its own processes may make cgroups below it.
+bool BelongsToTenant(std::string_view path) {
+  const std::string tenant = identity::TenantOfCgroup({path.data(), path.size()});
+  return tenant.starts_with("container ") || tenant.starts_with("service ") || tenant.starts_with("user ");
+}
 
 std::size_t MostOomAlarms() {
   rlimit limit{};
@@ -54,12 +71,12 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
       layout_(std::move(layout)),
       guard_(std::move(guard)),
       log_(log),
-      tree_(layout_, options_.roots),
+      tree_(layout_, options_.roots, BelongsToTenant),
       alarms_(
           io_, layout_,
           [this](core::CgroupId id) {
             read_now_.insert(id);
-            Tick();
+            Wake();  // not a tick each: a tenant can make a thousand of them ring at once
           },
           [this](bool failing) { SetDegraded(kNoWire, failing); }),
       kernel_log_(
@@ -88,7 +105,8 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                        read_now_.insert(id);
                        Wake();
                      },
-                 .on_degraded = [this](const std::string& what) { SayUnlessChecked("psi triggers", what); }}),
+                 .on_degraded = [this](const std::string& what) { SayUnlessChecked("psi triggers", what); },
+                 .on_failing = [this](bool failing) { SetDegraded(kNoPressureAlarm, failing); }}),
       cgroup_names_(io_, identity::LookInFiles(), {},
                     [this](core::CgroupNamed named) { OnNamed(std::move(named)); }),
       engine_(core::Policy{}),
@@ -98,8 +116,15 @@ Daemon::~Daemon() = default;
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(DaemonOptions options, kernel::CgroupLayout layout,
                                                        std::optional<kernel::Guard> guard, EventLog* log) {
-  std::unique_ptr<Daemon> daemon(new Daemon(std::move(options), std::move(layout), std::move(guard), log));
-  daemon->StartJournal();
+  // The loop and the threads are made by constructors, which throw where there is no descriptor or thread
+  // left.
+  std::unique_ptr<Daemon> daemon;
+  try {
+    daemon.reset(new Daemon(std::move(options), std::move(layout), std::move(guard), log));
+    daemon->StartJournal();
+  } catch (const std::exception& error) {
+    return absl::ResourceExhaustedError(absl::StrCat("the event loop cannot be made: ", error.what()));
+  }
   if (absl::Status status = daemon->LoadFirstPolicy(); !status.ok()) return status;
   if (absl::Status status = daemon->StartRooms(); !status.ok()) return status;
   return daemon;
@@ -173,12 +198,12 @@ absl::Status Daemon::StartRooms() {
 }
 
 absl::Status Daemon::Run() {
-  WaitForSignals();
+  if (absl::Status status = WaitForSignals(); !status.ok()) return status;
   WaitForInotify();
   ExamineNode();
   FollowKernelLog();
   WaitForGuard();
-  WaitForPolicy();
+  StartFollowingPolicy();
   const core::Instant now = clock_.Now();
   next_node_ = next_scan_ = now;
   Tick();
@@ -190,21 +215,35 @@ absl::Status Daemon::Run() {
           .Add("cgroups", static_cast<std::int64_t>(tree_.size())),
       fmt::format("ready: watching {} cgroups below {} in {}, serving {}", tree_.size(),
                   fmt::join(options_.roots, ", "), layout_.memory_mount, options_.socket_path));
+  status_writer_.emplace(
+      io_, [dir = options_.state_dir](const std::string& text) { return WriteStatusText(dir, text); },
+      [this](const absl::Status& status) { OnStatusWritten(status); });
+  in_loop_ = true;
   io_.run();
+  status_writer_.reset();
   return restored_;
 }
 
 // --- waiting
 // -------------------------------------------------------------------------------------------------
 
-void Daemon::WaitForSignals() {
-  boost::system::error_code ignored;
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) signals_.add(number, ignored);
+absl::Status Daemon::WaitForSignals() {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) {
+    boost::system::error_code error;
+    signals_.add(number, error);
+    // Whoever ended us then would leave everything to the guard.
+    if (error) return absl::ErrnoToStatus(error.value(), fmt::format("waiting for signal {}", number));
+  }
+  NextSignal();
+  return absl::OkStatus();
+}
+
+void Daemon::NextSignal() {
   signals_.async_wait([this](const boost::system::error_code& error, int number) {
     if (error) return;
     if (number == SIGHUP) {
       Reload();
-      WaitForSignals();
+      NextSignal();
     } else {
       Stop();
     }
@@ -213,9 +252,11 @@ void Daemon::WaitForSignals() {
 
 void Daemon::WaitForInotify() {
   if (!inotify_) {
-    const int fd = tree_.inotify_fd() < 0 ? -1 : ::fcntl(tree_.inotify_fd(), F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return;  // then there are only the scans
-    inotify_.emplace(io_, fd);
+    if (tree_.inotify_fd() < 0) return;  // the tree says so; then there are only the scans
+    auto watched = kernel::WatchCopyOf(io_, tree_.inotify_fd(), "the tree of cgroups");
+    SetDegraded(kDeafToTree, !watched.ok());
+    if (!watched.ok()) return;  // tried again at the next whole scan
+    inotify_ = *std::move(watched);
   }
   inotify_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                        [this](const boost::system::error_code& error) {
@@ -233,8 +274,14 @@ void Daemon::WaitForInotify() {
 void Daemon::HearNews() {
   const kernel::CgroupTree::News news = tree_.ReadInotify();
   if (news.scan_needed) next_scan_ = std::min(next_scan_, last_scan_ + kScanAgain);
+  if (tree_.lost_news()) {
+    next_whole_scan_ = std::min(next_whole_scan_, last_whole_scan_ + kWholeScanAgain);
+    next_scan_ = std::min(next_scan_, next_whole_scan_);
+  }
   read_now_.insert(news.knobs_written.begin(), news.knobs_written.end());
-  if (news.scan_needed || !news.knobs_written.empty()) Wake();
+  // The scan has its time; only what was written is worth a tick at once.
+  if (!news.knobs_written.empty() || next_scan_ <= clock_.Now()) return Wake();
+  ScheduleTick();
 }
 
 void Daemon::Wake() {
@@ -249,6 +296,7 @@ void Daemon::Wake() {
 void Daemon::ScheduleTick() {
   core::Instant next = std::min(next_node_, next_scan_);
   if (const auto due = tree_.NextDue()) next = std::min(next, *due);
+  if (const auto due = tree_.SuspectsDue()) next = std::min(next, std::max(*due, last_scan_ + kScanAgain));
   if (engine_next_) next = std::min(next, *engine_next_);
   timer_.expires_at(std::chrono::steady_clock::time_point(next.time_since_epoch()));
   timer_.async_wait([this](const boost::system::error_code& error) {
@@ -284,14 +332,15 @@ void Daemon::Tick() {
 
 void Daemon::Sample(core::Instant now, core::Snapshot* snapshot) {
   // A tenant that makes and removes cgroups all the time must not own our loop.
-  const bool scan_again = tree_.rescan_needed() && now >= last_scan_ + kScanAgain;
+  const auto due = tree_.SuspectsDue();
+  const bool scan_again = due && *due <= now && now >= last_scan_ + kScanAgain;
   if (now >= next_scan_ || scan_again) Scan(now, snapshot);
   tree_.CollectDue(now, snapshot);
   for (const core::CgroupId id : std::exchange(read_now_, {})) {
     if (id == core::kNodeId) {
       next_node_ = now;
     } else if (!tree_.Sample(id, now, true, snapshot)) {
-      Scan(now, snapshot);
+      tree_.Drop(id, snapshot);
     }
   }
   for (const core::CgroupId id : std::exchange(read_whole_, {})) tree_.Sample(id, now, true, snapshot);
@@ -336,12 +385,14 @@ void Daemon::ForgetVanished(const core::Snapshot& snapshot) {
 
 void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
   if (now >= next_whole_scan_) {
-    tree_.Scan(snapshot);
+    tree_.Scan(now, snapshot);
+    last_whole_scan_ = now;
+    if (!inotify_) WaitForInotify();
     next_whole_scan_ =
         now + scan_pace_.After(tree_.incomplete(), tree_.hears_all() ? kScanEvery : kScanEveryWithoutInotify);
     ForgetSilentOwners(now);
   } else {
-    tree_.ScanSuspects(snapshot);
+    tree_.ScanSuspects(now, snapshot);
     if (tree_.incomplete() && !scan_pace_.hurries()) {
       next_whole_scan_ = std::min(next_whole_scan_, now + kScanAgain);
     }
@@ -404,11 +455,9 @@ void Daemon::ApplyPressureAlarm(const core::SetPressureAlarm& alarm) {
   if (!alarm.on) return pressure_.Disarm(alarm.cgroup);
   const std::string path = tree_.PathOf(alarm.cgroup);
   if (path.empty()) return;
-  const absl::Status armed = pressure_.Arm(alarm.cgroup, path, kStallTrigger);
   // Most cgroups of a hybrid host have no counterpart in the v2 tree, and so no pressure; a node without PSI
-  // has said so at the start.
-  if (armed.ok() || absl::IsNotFound(armed) || absl::IsUnavailable(armed)) return;
-  SayDegraded("no pressure alarm in some cgroups: a stall is seen only when they are read");
+  // has said so at the start. What is tried again is said by itself.
+  pressure_.Arm(alarm.cgroup, path, kStallTrigger, [](const absl::Status&) {});
 }
 
 // --- ending

@@ -1,8 +1,9 @@
 // The loop: wait -> sample -> tick -> dispatch. It owns the rooms and passes values between them; it decides
 // nothing itself.
 //
-// One control thread (the io_context) owns all state. The session thread posts events to it; blocking writes
-// happen on threads of BrakeKnob and FreezeKnob; the log has a thread of its own.
+// One control thread (the io_context) owns all state. The session thread posts events to it; what may wait
+// for the kernel or a disk has a worker each: brakes, freezes, alarms, triggers, reclaim, pod names, the
+// policy's files, status.json, and the trying out of levers. The log has a thread of its own.
 
 #pragma once
 
@@ -44,6 +45,7 @@
 #include "governor/policy/watcher.h"
 #include "governor/session/server.h"
 #include "governor/status_file.h"
+#include "governor/status_writer.h"
 
 namespace memgov {
 
@@ -116,15 +118,24 @@ class Daemon {
   absl::Status LoadFirstPolicy();
   void UsePolicy(core::Policy policy);
   void TakePolicy(policy::Watcher::News news);
+  enum class PolicyAsk { kPoll, kAnyway, kReload };  // each does what those before it do
+  struct PolicyLook {
+    std::optional<policy::Watcher::News> news;
+    absl::Status heard;
+    std::optional<core::Instant> due;
+  };
+  void StartFollowingPolicy();
+  void AskPolicy(PolicyAsk ask);
+  void OnPolicyLook(PolicyLook look);
+  void HearOfPolicy(const absl::Status& heard);
   void WaitForPolicy();
-  void PollPolicy();
-  void SchedulePolicy();
   void Reload();
 
   // Waiting.
   void WaitForInotify();
   void HearNews();
-  void WaitForSignals();
+  absl::Status WaitForSignals();
+  void NextSignal();
   void WaitForGuard();
   void Wake();  // a tick as soon as the handlers that wait now are done
   void ScheduleTick();
@@ -140,6 +151,8 @@ class Daemon {
   void ApplyWire(const core::SetWire& wire);
   void ApplyPressureAlarm(const core::SetPressureAlarm& alarm);
   void ExamineLevers();
+  void TryLevers();
+  void UseLevers(const kernel::ReclaimAbilities& abilities);
   void StartReclaim(const core::Reclaim& request);
   void StartFreezer();
   void ApplyFreeze(const core::SetFreeze& freeze);
@@ -169,6 +182,7 @@ class Daemon {
   void SetDegraded(const std::string& what, bool is);
   void SayDegraded(const std::string& what) { SetDegraded(what, true); }
   void WriteStatusFile();
+  void OnStatusWritten(const absl::Status& status);
 
   // The journal, daemon_journal.cc: the engine's inputs pass here, so that none is forgotten.
   void StartJournal();
@@ -188,7 +202,6 @@ class Daemon {
   void OnConnectionEnded(const session::ConnectionEnd& end);
   void WatchOwner(std::uint64_t cookie);
   void ForgetSilentOwners(core::Instant now);
-  std::optional<core::CgroupId> Locate(const std::string& cgroup);
 
   void Stop();
 
@@ -226,7 +239,12 @@ class Daemon {
   std::unique_ptr<identity::Acceptor> acceptor_;
   identity::CgroupNames cgroup_names_;
 
-  std::optional<policy::Watcher> policy_watch_;  // absent: the built-in policy
+  // Absent: the built-in policy. The worker's alone once the loop runs, but for its descriptor.
+  std::optional<policy::Watcher> policy_watch_;
+  bool policy_asked_ = false;
+  bool policy_waiting_ = false;
+  std::optional<PolicyAsk> policy_ask_again_;
+  std::string policy_deaf_;  // as it stands in degraded_
   std::optional<boost::asio::posix::stream_descriptor> policy_changed_;
   boost::asio::steady_timer policy_due_{io_};
   boost::asio::steady_timer policy_quiet_{io_};
@@ -244,6 +262,7 @@ class Daemon {
   core::Instant next_node_;
   core::Instant last_scan_;
   core::Instant next_scan_;
+  core::Instant last_whole_scan_;
   core::Instant next_whole_scan_;
   kernel::ScanPace scan_pace_;
   std::set<std::string> degraded_;                           // at present
@@ -256,8 +275,15 @@ class Daemon {
   bool sees_all_pids_ = false;
   absl::Status restored_;  // what Run returns
   std::optional<core::Instant> engine_next_;
+  std::optional<kernel::ReclaimAbilities> tried_levers_;  // what was found by trying, once
+  bool trying_levers_ = false;
+  bool in_loop_ = false;  // handlers run; nothing may wait any more
   bool tick_posted_ = false;
   bool stopping_ = false;
+  std::optional<StatusWriter> status_writer_;  // absent before the loop runs
+  // Last, so that they end first: what runs there uses us.
+  boost::asio::thread_pool policy_worker_{1};
+  boost::asio::thread_pool trial_worker_{1};
 };
 
 }  // namespace memgov

@@ -1,12 +1,11 @@
 // What befalls the brakes from outside: somebody else's memory.high, and the death of the guard.
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "governor/daemon.h"
+#include "governor/kernel/watch_fd.h"
 
 namespace memgov {
 namespace {
@@ -56,10 +55,10 @@ void Daemon::TellGuard(core::Instant now) {
 void Daemon::WaitForGuard() {
   guard_ended_.reset();
   guard_started_ = clock_.Now();
-  if (!guard_ || guard_->pidfd() < 0) return;  // then its absence is seen when a brake is to be set
-  const int fd = ::fcntl(guard_->pidfd(), F_DUPFD_CLOEXEC, 0);
-  if (fd < 0) return;
-  guard_ended_.emplace(io_, fd);
+  if (!guard_) return;
+  auto watched = kernel::WatchCopyOf(io_, guard_->pidfd(), "the guard");
+  if (!watched.ok()) return;  // then its absence is seen when a brake is to be set
+  guard_ended_ = *std::move(watched);
   guard_ended_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                            [this](const boost::system::error_code& error) {
                              if (!error && !stopping_ && !guard_->Running()) OnGuardDied();

@@ -8,6 +8,7 @@
 #include "governor/core/words.h"
 #include "governor/daemon.h"
 #include "governor/identity/tenant.h"
+#include "governor/kernel/watch_fd.h"
 
 namespace memgov {
 namespace {
@@ -39,12 +40,13 @@ void Daemon::OnConnection(identity::AcceptedConnection connection) {
   session::Ticket ticket{.cookie = connection.cookie};
   if (connection.peer.ok()) {
     identity::AttestedPeer& attested = *connection.peer;
+    auto pidfd = kernel::WatchFd(io_, kernel::UniqueFd(attested.pidfd.Release()), "a client's process");
+    if (!pidfd.ok()) return;  // no more can be served now; the peer tries again later
     ticket.pid = attested.peer.pid;
     ticket.cgroup = attested.peer.cgroup;
     ticket.container = attested.peer.container;
     ticket.tenant = identity::TenantOf(attested.peer);
-    owners_.insert_or_assign(connection.cookie, Owner{.pidfd = boost::asio::posix::stream_descriptor(
-                                                          io_, attested.pidfd.Release()),
+    owners_.insert_or_assign(connection.cookie, Owner{.pidfd = *std::move(pidfd),
                                                       .accepted_at = clock_.Now(),
                                                       .peer = attested.peer,
                                                       .client = std::nullopt});
@@ -56,38 +58,27 @@ void Daemon::OnConnection(identity::AcceptedConnection connection) {
   sessions_->Adopt(connection.fd.Release(), std::move(ticket));
 }
 
-std::optional<core::CgroupId> Daemon::Locate(const std::string& cgroup) {
-  auto id = tree_.Innermost(cgroup);
-  if (!id || tree_.PathOf(*id) != cgroup) {
-    // A cgroup may be younger than our last look.
-    HearNews();
-    if (tree_.hears_all()) {
-      tree_.ScanSuspects(&early_);
-    } else {
-      tree_.Scan(&early_);
-    }
-    id = tree_.Innermost(cgroup);
-  }
-  return id;
-}
-
 void Daemon::OnAttach(session::AttachRequest request) {
   const core::Instant now = clock_.Now();
   const auto owner = owners_.find(request.ticket.cookie);
-  const auto cgroup = Locate(request.ticket.cgroup);
-  EventLine line(now, cgroup ? "attached" : "refused");
+  // It may be younger than our last look.
+  const auto cgroup = tree_.Seek(request.ticket.cgroup, now, &early_);
+  EventLine line(now, cgroup.ok() ? "attached" : "refused");
   line.Add("client", static_cast<std::int64_t>(request.client))
       .Add("pid", std::int64_t{request.ticket.pid})
       .Add("name", request.name)
       .Add("cgroup", request.ticket.cgroup);
   if (owner != owners_.end()) AddWorkload(owner->second.peer, &line);
   const std::string who = fmt::format("{} (pid {})", request.name, request.ticket.pid);
-  if (!cgroup || owner == owners_.end()) {
-    const std::string why = cgroup ? "the process that connected has exited"
-                                   : fmt::format(
-                                         "cgroup {} is outside of what this governor watches ({}); start "
-                                         "memgovd with --root to include it",
-                                         request.ticket.cgroup, fmt::join(options_.roots, ", "));
+  if (!cgroup.ok() || owner == owners_.end()) {
+    std::string why = "the process that connected has exited";
+    if (absl::IsPermissionDenied(cgroup.status())) {
+      why = fmt::format(
+          "cgroup {} is outside of what this governor watches ({}); start memgovd with --root to include it",
+          request.ticket.cgroup, fmt::join(options_.roots, ", "));
+    } else if (!cgroup.ok()) {
+      why = TextOf(cgroup.status());
+    }
     sessions_->Refuse(request.client, absl::PermissionDeniedError(why));
     log_->Write(std::move(line), fmt::format("refused {}: {}", who, why));
     return;

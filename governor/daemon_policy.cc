@@ -1,18 +1,21 @@
 // How the daemon follows its policy: read at the start, when its files change, and on SIGHUP.
 
-#include <fcntl.h>
-
+#include <algorithm>
+#include <boost/asio/post.hpp>
 #include <utility>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "governor/daemon.h"
+#include "governor/kernel/watch_fd.h"
 
 namespace memgov {
 namespace {
 
 // A policy may lie beside files that change all the time; those must not own our loop.
 constexpr auto kQuiet = std::chrono::milliseconds(5);
+// Where inotify does not tell of changes.
+constexpr auto kLookEvery = std::chrono::seconds(30);
 
 }  // namespace
 
@@ -61,40 +64,77 @@ void Daemon::TakePolicy(policy::Watcher::News news) {
   Wake();
 }
 
-void Daemon::WaitForPolicy() {
+// Its files lie on a disk that may stand still: they are read on a worker, one look at a time.
+void Daemon::AskPolicy(PolicyAsk ask) {
+  if (policy_asked_) {
+    policy_ask_again_ = std::max(policy_ask_again_.value_or(ask), ask);
+    return;
+  }
+  policy_asked_ = true;
+  boost::asio::post(policy_worker_, [this, ask, now = clock_.Now()] {
+    PolicyLook look;
+    if (ask == PolicyAsk::kReload) {
+      look.news = policy_watch_->Reload();
+    } else {
+      look.news = policy_watch_->Poll(now, ask == PolicyAsk::kAnyway);
+    }
+    look.heard = policy_watch_->heard();
+    look.due = policy_watch_->due();
+    boost::asio::post(io_, [this, look = std::move(look)]() mutable { OnPolicyLook(std::move(look)); });
+  });
+}
+
+void Daemon::OnPolicyLook(PolicyLook look) {
+  if (stopping_) return;
+  policy_asked_ = false;
+  if (look.news) TakePolicy(*std::move(look.news));
+  HearOfPolicy(look.heard);
+  std::optional<core::Instant> due = look.due;
+  if (!look.heard.ok() && !due) due = clock_.Now() + kLookEvery;
+  const PolicyAsk ask = look.due ? PolicyAsk::kPoll : PolicyAsk::kAnyway;
+  policy_due_.cancel();
+  if (due) {
+    policy_due_.expires_at(std::chrono::steady_clock::time_point(due->time_since_epoch()));
+    policy_due_.async_wait([this, ask](const boost::system::error_code& error) {
+      if (!error) AskPolicy(ask);
+    });
+  }
+  if (const auto again = std::exchange(policy_ask_again_, std::nullopt)) AskPolicy(*again);
+  policy_quiet_.expires_after(kQuiet);
+  policy_quiet_.async_wait([this](const boost::system::error_code& stopped) {
+    if (!stopped) WaitForPolicy();
+  });
+}
+
+void Daemon::HearOfPolicy(const absl::Status& heard) {
+  const std::string deaf =
+      heard.ok() ? ""
+                 : "changes of the policy may be noticed late, it is read every 30 s and at SIGHUP: " +
+                       TextOf(heard);
+  if (deaf == policy_deaf_) return;
+  if (!policy_deaf_.empty()) SetDegraded(policy_deaf_, false);
+  if (!deaf.empty()) SetDegraded(deaf, true);
+  policy_deaf_ = deaf;
+}
+
+void Daemon::StartFollowingPolicy() {
   if (!policy_watch_) return;
-  if (!policy_watch_->heard().ok()) {
-    SayDegraded("changes of the policy may not be noticed; send SIGHUP then: " +
-                TextOf(policy_watch_->heard()));
-  }
-  if (!policy_changed_) {
-    const int fd = policy_watch_->fd() < 0 ? -1 : ::fcntl(policy_watch_->fd(), F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return;  // then there is only SIGHUP
-    policy_changed_.emplace(io_, fd);
-  }
+  auto watched = kernel::WatchCopyOf(io_, policy_watch_->fd(), "the policy");
+  if (watched.ok()) policy_changed_ = *std::move(watched);
+  OnPolicyLook({.news = std::nullopt,
+                .heard = policy_watch_->heard().ok() ? watched.status() : policy_watch_->heard(),
+                .due = std::nullopt});
+}
+
+void Daemon::WaitForPolicy() {
+  // Readable until the worker has taken what there is to read.
+  if (!policy_changed_ || policy_waiting_ || policy_asked_) return;
+  policy_waiting_ = true;
   policy_changed_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                               [this](const boost::system::error_code& error) {
-                                if (error) return;
-                                PollPolicy();
-                                policy_quiet_.expires_after(kQuiet);
-                                policy_quiet_.async_wait([this](const boost::system::error_code& stopped) {
-                                  if (!stopped) WaitForPolicy();
-                                });
+                                policy_waiting_ = false;
+                                if (!error) AskPolicy(PolicyAsk::kPoll);
                               });
-}
-
-void Daemon::PollPolicy() {
-  if (auto news = policy_watch_->Poll(clock_.Now())) TakePolicy(*std::move(news));
-  SchedulePolicy();
-}
-
-void Daemon::SchedulePolicy() {
-  policy_due_.cancel();
-  if (!policy_watch_->due()) return;
-  policy_due_.expires_at(std::chrono::steady_clock::time_point(policy_watch_->due()->time_since_epoch()));
-  policy_due_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) PollPolicy();
-  });
 }
 
 void Daemon::Reload() {
@@ -102,8 +142,7 @@ void Daemon::Reload() {
     log_->Write(EventLine(clock_.Now(), "policy_loaded"), "policy loaded from the built-in defaults");
     return;
   }
-  TakePolicy(policy_watch_->Reload());
-  SchedulePolicy();
+  AskPolicy(PolicyAsk::kReload);
 }
 
 }  // namespace memgov

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/post.hpp>
 #include <utility>
 
 #include "governor/daemon.h"
@@ -9,10 +10,27 @@
 namespace memgov {
 
 // Trying the levers writes to one of the kernel's knobs, though it changes nothing: not while all rules
-// observe.
+// observe. What a trial has found stays so; it forks and waits, so the loop leaves it to a worker.
 void Daemon::ExamineLevers() {
-  const kernel::ReclaimAbilities abilities =
-      Enforces() ? kernel::ProbeReclaim(layout_) : kernel::LookAtReclaim(layout_);
+  if (Enforces() && !tried_levers_ && !in_loop_) tried_levers_ = kernel::ProbeReclaim(layout_);
+  UseLevers(Enforces() && tried_levers_ ? *tried_levers_ : kernel::LookAtReclaim(layout_));
+  if (Enforces() && !tried_levers_) TryLevers();
+}
+
+void Daemon::TryLevers() {
+  if (std::exchange(trying_levers_, true)) return;
+  boost::asio::post(trial_worker_, [this] {
+    kernel::ReclaimAbilities found = kernel::ProbeReclaim(layout_);
+    boost::asio::post(io_, [this, found = std::move(found)]() mutable {
+      trying_levers_ = false;
+      tried_levers_ = std::move(found);
+      ExamineLevers();
+      Wake();
+    });
+  });
+}
+
+void Daemon::UseLevers(const kernel::ReclaimAbilities& abilities) {
   SetKernelLevers({.page_out = abilities.page_out.ok(), .reclaim = abilities.reclaim.ok()});
   if (!abilities.page_out.ok() && !abilities.reclaim.ok()) {
     SayUnlessChecked("process_madvise",

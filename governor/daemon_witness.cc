@@ -75,7 +75,11 @@ void Daemon::SetDegraded(const std::string& what, bool is) {
 
 void Daemon::WriteStatusFile() {
   status_.degraded.assign(degraded_.begin(), degraded_.end());
-  const absl::Status status = WriteStatus(options_.state_dir, status_);
+  if (status_writer_) return status_writer_->Put(TextOf(status_));
+  OnStatusWritten(WriteStatus(options_.state_dir, status_));
+}
+
+void Daemon::OnStatusWritten(const absl::Status& status) {
   if (!status.ok() && said_.insert(TextOf(status)).second) {
     log_->Warn(EventLine(clock_.Now(), "degraded"), TextOf(status));
   }

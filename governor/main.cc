@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <exception>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -188,5 +189,10 @@ int main(int argc, char** argv) {
     const int code = app.exit(error);
     return code == 0 ? 0 : 2;
   }
-  return Run(flags);
+  // A thread or a descriptor that cannot be had, a file system that fails: threads and streams throw.
+  try {
+    return Run(flags);
+  } catch (const std::exception& error) {
+    return Fail(1, absl::ResourceExhaustedError(error.what()));
+  }
 }

@@ -19,7 +19,7 @@ constexpr char kName[] = "status.json";
 
 }  // namespace
 
-absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& status) {
+std::string TextOf(const DaemonStatus& status) {
   std::string text = fmt::format("{{\"pid\": {}, \"degraded\": [", status.pid);
   for (const std::string& what : status.degraded) {
     fmt::format_to(std::back_inserter(text), "{}{}", text.back() == '[' ? "" : ", ", core::JsonString(what));
@@ -32,7 +32,10 @@ absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& statu
                    core::JsonString(policy.degraded));
   }
   absl::StrAppend(&text, "},\n\"checks\": ", JsonOf(status.checks), "}\n");
+  return text;
+}
 
+absl::Status WriteStatusText(const std::string& state_dir, const std::string& text) {
   const auto directory = base::StateDirectory::Open(state_dir, {.make = true});
   if (!directory.ok()) return directory.status();
   return directory->Replace(kName, text, 0644);

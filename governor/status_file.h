@@ -26,8 +26,16 @@ struct DaemonStatus {
   PolicyStatus policy;
 };
 
-// Errors name the file; also where others may write in the directory (base/state_directory.h).
-absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& status);
+// The file's text. Pure.
+std::string TextOf(const DaemonStatus& status);
+
+// Replaces the file; may wait for the disk. Errors name the file; also where others may write in the
+// directory (base/state_directory.h).
+absl::Status WriteStatusText(const std::string& state_dir, const std::string& text);
+
+inline absl::Status WriteStatus(const std::string& state_dir, const DaemonStatus& status) {
+  return WriteStatusText(state_dir, TextOf(status));
+}
 
 // Puts what the memgovd with this pid has said of itself behind `checks`; nothing when it has said nothing.
 void AddRunningDaemon(const std::string& state_dir, int pid, std::vector<Check>* checks);

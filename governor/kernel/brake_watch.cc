@@ -10,6 +10,8 @@
 #include <set>
 #include <utility>
 
+#include "governor/kernel/watch_fd.h"
+
 namespace memgov::kernel {
 
 // Shared with the handlers in flight: a handler that was queued when the watch ended finds `ended`.
@@ -28,10 +30,10 @@ struct BrakeWatch::State {
 BrakeWatch::BrakeWatch(boost::asio::io_context& io, const CgroupLayout& layout,
                        std::function<void(core::CgroupId)> on_written)
     : layout_(layout) {
-  const int fd = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-  if (fd < 0) return;
+  auto inotify = WatchFd(io, UniqueFd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)), "memory.high");
+  if (!inotify.ok()) return;
   state_ = std::make_shared<State>(io, std::move(on_written));
-  state_->inotify.assign(fd);
+  state_->inotify = *std::move(inotify);
   Wait(state_);
 }
 

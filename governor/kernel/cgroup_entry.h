@@ -22,6 +22,7 @@ struct CgroupTree::Entry {
   core::CgroupId id{};
   core::CgroupId parent{};
   std::string path;
+  TreeTenants::Tenant* tenant = nullptr;
   std::uint64_t inode = 0;
   int watch = -1;                           // inotify: its directory
   std::array<int, 2> knob_watches{-1, -1};  // inotify: its limit, and memory.high (v2)

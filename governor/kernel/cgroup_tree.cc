@@ -24,6 +24,14 @@ constexpr Duration kSlowestStat = std::chrono::hours(1);
 // kept.
 constexpr Duration kKeepStatBelow = std::chrono::seconds(2);
 
+// Descriptors that were given back: after this the first of them are taken again, an eighth of all each step.
+// Where they run out again within kRegainedFor, the wait doubles.
+constexpr Duration kRegainFirst = std::chrono::seconds(5);
+constexpr Duration kRegainLast = std::chrono::minutes(5);
+constexpr Duration kRegainStep = std::chrono::seconds(1);
+constexpr Duration kRegainedFor = std::chrono::minutes(1);
+constexpr std::size_t kRegainParts = 8;
+
 // Where in its period a cgroup is read, in (0, 1]: multiples of the golden ratio spread any run of ids
 // evenly.
 double Phase(CgroupId id) {
@@ -50,14 +58,16 @@ Instant Next(Instant from, Duration period, Instant now) {
 
 }  // namespace
 
-CgroupTree::CgroupTree(CgroupLayout layout, const std::vector<std::string>& roots)
+CgroupTree::CgroupTree(CgroupLayout layout, const std::vector<std::string>& roots,
+                       TreeTenants::IsTenant is_tenant)
     : layout_(std::move(layout)),
       roots_(IndependentRoots(roots)),
-      inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
+      inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)),
+      tenants_(std::move(is_tenant)) {
   // A quarter is left to sockets, alarms and whatever else the process opens.
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0)
-    budget_.most = static_cast<std::size_t>(limit.rlim_cur) / 4 * 3;
+    budget_.most = full_budget_ = static_cast<std::size_t>(limit.rlim_cur) / 4 * 3;
 }
 
 CgroupTree::~CgroupTree() = default;
@@ -74,7 +84,7 @@ bool CgroupTree::Sample(CgroupId id, Instant now, bool with_stat, core::Snapshot
   Entry* entry = Find(id);
   if (entry == nullptr) return false;
   const bool there = ReadInto(*entry, now, with_stat, false, out);
-  YieldDescriptors();
+  BalanceDescriptors(now);
   return there;
 }
 
@@ -99,7 +109,7 @@ void CgroupTree::CollectOne(Entry& entry, Instant now, Instant horizon, core::Sn
   const bool first = entry.next_usage == Instant();
   const bool with_stat = entry.next_stat <= horizon;
   ReadInto(entry, now, with_stat, entry.AtRest() && !with_stat, out);
-  YieldDescriptors();
+  BalanceDescriptors(now);
   if (first) {
     const double phase = Phase(entry.id);
     entry.next_usage = InSlot(horizon + Fraction(entry.usage_every, phase), entry.usage_every);
@@ -164,18 +174,9 @@ bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, bool only_n
   const Reading<core::Bytes> usage = entry.files.Usage(entry.path);
   if (usage.gone) {
     entry.gone = true;
-    if (Find(entry.parent) != nullptr || ParentPath(entry.path).empty()) {
-      suspects_.insert(entry.parent);
-    } else {
-      all_suspect_ = true;  // a root of ours
-    }
+    SuspectAt(entry.parent, Instant());
     Reschedule(entry);
     return false;
-  }
-  if (budget_.exhausted) {
-    // Others in this process need descriptors more than we need to be quick: give a quarter back, one by one
-    // as their turn comes.
-    budget_.most = std::min(budget_.most, budget_.kept / 4 * 3);
   }
   entry.read_at = now;
   if (with_stat) entry.stat_read_at = now;
@@ -205,11 +206,20 @@ bool CgroupTree::ReadInto(Entry& entry, Instant now, bool with_stat, bool only_n
 }
 
 // When a reading found no descriptor left, others in this process need them more than we need to be quick: a
-// quarter of ours is given back, one by one as their turn comes.
-void CgroupTree::YieldDescriptors() {
-  if (!std::exchange(budget_.exhausted, false)) return;
-  readings_lost_ = true;
-  budget_.most = std::min(budget_.most, budget_.kept / 4 * 3);
+// quarter of ours is given back, one by one as their turn comes. What ran out comes back: after a while we
+// take more again, step by step, and wait for longer where that was too soon.
+void CgroupTree::BalanceDescriptors(Instant now) {
+  if (std::exchange(budget_.exhausted, false)) {
+    readings_lost_ = true;
+    const bool soon = now < regain_at_ + kRegainedFor;
+    regain_wait_ = soon ? std::min(2 * regain_wait_, kRegainLast) : kRegainFirst;
+    regain_at_ = now + regain_wait_;
+    budget_.most = std::min(budget_.most, budget_.kept / 4 * 3);
+    return;
+  }
+  if (budget_.most == full_budget_ || now < regain_at_) return;
+  budget_.most = std::min(full_budget_, budget_.most + full_budget_ / kRegainParts + 1);
+  regain_at_ = now + kRegainStep;
 }
 
 // What changes seldom. Where a reading fails, the last known value stands.
@@ -220,7 +230,7 @@ void CgroupTree::ReadSlowParts(Entry& entry, Instant now, bool with_stat, bool u
   if (due) {
     entry.slow_read_at = now;
     if (const auto limit = entry.files.OwnLimit(entry.path); limit.value.has_value()) {
-      entry.limit = limit.value->bytes;
+      entry.limit = limit.value->Reachable();
     }
     if (const auto high = entry.files.High(entry.path); high.value.has_value()) {
       entry.memory_high = high.value->bytes;
@@ -285,9 +295,15 @@ std::vector<std::string> CgroupTree::degraded() const {
   if (paths_too_long_) {
     words.push_back("some cgroups are nested too deeply to be opened by path: they are not governed");
   }
+  for (std::string& what : tenants_.degraded()) words.push_back(std::move(what));
   if (incomplete_)
     words.push_back("a cgroup directory could not be listed: it is tried again at the next scan");
-  if (budget_.ran_out) {
+  if (budget_.most < full_budget_) {
+    words.push_back(
+        "no file descriptor was left (RLIMIT_NOFILE): fewer files are kept open for a while, and reading "
+        "costs "
+        "up to five times as much");
+  } else if (budget_.ran_out) {
     words.push_back(absl::StrCat(
         "only ", budget_.most, " files can be kept open (RLIMIT_NOFILE): reading costs five times as much"));
   }

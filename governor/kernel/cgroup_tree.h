@@ -1,12 +1,18 @@
 // Every cgroup below the configured roots: who is there, and when each is to be read next.
 //
-// Two jobs share this state. Scan() compares the directories with what is known and says who came and went.
-// CollectDue() reads the cgroups whose time has come, and costs only those, however many are calm.
+// Three jobs share this state. Scan() compares the directories with what is known and says who came and went.
+// Seek() looks for the one cgroup that somebody names. CollectDue() reads the cgroups whose time has come,
+// and costs only those, however many are calm.
+//
+// Some directories are written by tenants, who may be hostile: what one of them can make us track and look
+// through is bounded (tree_tenants.h).
 //
 // Ids are never reused: a cgroup that is removed and made again under its old name is a new one.
 // Runs on the control thread; nothing here blocks but the kernel's own reads.
 
 #pragma once
+
+#include <sys/stat.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -21,11 +27,13 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
 #include "governor/core/decision.h"
 #include "governor/core/snapshot.h"
 #include "governor/core/units.h"
 #include "governor/kernel/cgroup_files.h"
 #include "governor/kernel/mounts.h"
+#include "governor/kernel/tree_tenants.h"
 #include "governor/kernel/unique_fd.h"
 
 namespace memgov::kernel {
@@ -46,10 +54,16 @@ class CgroupTree {
   static constexpr core::Duration kCoalesce = std::chrono::milliseconds(1);
   // A bound on our own size, whatever a tenant with a delegated subtree makes.
   static constexpr std::size_t kMostCgroups = 32768;
+  // What is left of those for whoever is new, when tenants have taken the rest.
+  static constexpr std::size_t kKeptForOthers = kMostCgroups / 4;
+  // A longer path cannot be opened: room for the mount point and a file name is left within PATH_MAX.
+  static constexpr std::size_t kLongestPath = 4096 - 512;
 
   // `roots` are paths below the memory mount; "/" means every cgroup, "/kubepods" that one and all below.
-  // They need not exist yet. A root inside another root is redundant and dropped.
-  CgroupTree(CgroupLayout layout, const std::vector<std::string>& roots);
+  // They need not exist yet. A root inside another root is redundant and dropped. `is_tenant`: which paths
+  // are tenants' by their names.
+  CgroupTree(CgroupLayout layout, const std::vector<std::string>& roots,
+             TreeTenants::IsTenant is_tenant = {});
   ~CgroupTree();
   CgroupTree(const CgroupTree&) = delete;
   CgroupTree& operator=(const CgroupTree&) = delete;
@@ -59,15 +73,28 @@ class CgroupTree {
   // cgroup is due at once; the later ones of many are spread over the period, by id. The hierarchy's own root
   // is never among them: the node stands for it. A cgroup without the memory controller (v2), and all below
   // it, is not tracked until it has it.
-  void Scan(core::Snapshot* out);
+  void Scan(core::Instant now, core::Snapshot* out);
 
   // The same for those directories only in which inotify or a reading has shown a change: what a scan costs
-  // that many cgroups are made and removed beside. All of it when the change cannot be placed.
-  void ScanSuspects(core::Snapshot* out);
+  // that many cgroups are made and removed beside. All of it when the change cannot be placed. A directory
+  // whose tenant has had its share of our time waits for its turn: SuspectsDue().
+  void ScanSuspects(core::Instant now, core::Snapshot* out);
+  std::optional<core::Instant> SuspectsDue() const;
+
+  // The cgroup at `path` (as Innermost() has it), which may be younger than the last scan, or the nearest
+  // above it that is tracked. Looks at the directories on the way and at no others; newcomers among them go
+  // to `out`, and so does what they replace. NotFound when there is no such directory below the mount,
+  // OutOfRange when the path is too long to be opened, InvalidArgument when it is none, PermissionDenied
+  // outside of every root.
+  absl::StatusOr<core::CgroupId> Seek(std::string_view path, core::Instant now, core::Snapshot* out);
+
+  // What a reading has shown to be gone is no longer tracked, and all below it; puts both into `out`. Others
+  // and unknown ids are ignored.
+  void Drop(core::CgroupId id, core::Snapshot* out);
 
   // Reads one cgroup now and puts its sample into `out`, in place of an earlier one there. With `with_stat`
   // everything is read anew; otherwise usage, and what kLimitEvery makes due.
-  // False when the cgroup is gone or the id is unknown; the caller then scans. A reading lost for another
+  // False when the cgroup is gone or the id is unknown; the caller then drops it. A reading lost for another
   // reason (no descriptor left) returns true and appends nothing.
   bool Sample(core::CgroupId id, core::Instant now, bool with_stat, core::Snapshot* out);
 
@@ -105,6 +132,8 @@ class CgroupTree {
   News ReadInotify();
   // True when inotify or a failed reading showed that the tree has changed; cleared by both scans.
   bool rescan_needed() const { return all_suspect_ || !suspects_.empty(); }
+  // inotify has lost news: a whole scan is needed, but a tenant can bring that about as often as it likes.
+  bool lost_news() const { return lost_news_; }
   // Whether a directory could not be listed since the last whole scan began: that will have to be done again,
   // but not at once for ever (scan_pace.h).
   bool incomplete() const { return incomplete_; }
@@ -118,23 +147,31 @@ class CgroupTree {
   struct Entry;
   struct Found;  // a directory that the walk has yet to visit
 
-  void ScanRoot(const std::string& root, core::Snapshot* out);
-  Entry* Visit(const Found& found, bool* has_children, core::Snapshot* out);
-  Entry* Adopt(const Found& found, std::uint64_t inode, core::Snapshot* out);
-  void ScanChildren(const std::string& path, core::CgroupId id, core::Snapshot* out);
+  void ScanRoot(const std::string& root, core::Instant now, core::Snapshot* out);
+  Entry* Visit(const Found& found, core::Instant now, bool* has_children, core::Snapshot* out);
+  Entry* Adopt(const Found& found, const struct stat& info, TreeTenants::Tenant* tenant, core::Instant now,
+               core::Snapshot* out);
+  bool MayJoin(TreeTenants::Tenant* tenant, core::CgroupId parent, core::Instant now);
+  void ScanTop(core::Instant now, core::Snapshot* out);
+  void Walk(std::vector<Found> pending, core::Instant now, core::Snapshot* out);
+  void ScanChildren(const std::string& path, core::CgroupId id, core::Instant now, core::Snapshot* out);
   void HandOverCondemned(core::Snapshot* out);
   void Suspect(int watch, std::string_view name);
-  bool ReadDirectory(const std::string& path, core::CgroupId id, std::vector<Found>* found);
+  void SuspectAt(core::CgroupId id, core::Instant due);
+  bool ReadDirectory(const std::string& path, core::CgroupId id, core::Instant now,
+                     std::vector<Found>* found);
+  void AddKnownChildren(const std::string& path, core::CgroupId id, std::vector<Found>* found) const;
+  void RetryWatches(Entry& entry);
   void WatchForRoot(const std::string& root);
   int Watch(const std::string& path, std::uint32_t mask);
   void WatchKnobs(Entry& entry);
   void Condemn(core::CgroupId id);
-  void CondemnBelow(const std::string& path);
+  void CondemnWithAllBelow(core::CgroupId id);
   void CondemnUnvisited();
 
   bool ReadInto(Entry& entry, core::Instant now, bool with_stat, bool only_news, core::Snapshot* out);
   void ReadSlowParts(Entry& entry, core::Instant now, bool with_stat, bool usage_changed);
-  void YieldDescriptors();
+  void BalanceDescriptors(core::Instant now);
   static core::CgroupSample& SampleOf(Entry& entry, core::Snapshot* out);
   void CollectOne(Entry& entry, core::Instant now, core::Instant horizon, core::Snapshot* out);
   void Reschedule(Entry& entry);
@@ -144,6 +181,9 @@ class CgroupTree {
   const CgroupLayout layout_;
   std::vector<std::string> roots_;  // normalised, none inside another
   FdBudget budget_;
+  std::size_t full_budget_ = 0;  // what budget_.most is while descriptors suffice
+  core::Instant regain_at_;
+  core::Duration regain_wait_{};
   UniqueFd inotify_;
   absl::flat_hash_map<core::CgroupId, std::unique_ptr<Entry>> by_id_;
   absl::flat_hash_map<std::string, core::CgroupId> by_path_;
@@ -152,11 +192,20 @@ class CgroupTree {
   std::uint32_t next_id_ = 1;
   bool node_has_swap_ = false;
   bool all_suspect_ = true;
-  std::set<core::CgroupId> suspects_;  // their children may have changed; kNodeId: the hierarchy's own root
+  // Their children may have changed, and from when on it is to be looked at; kNodeId: the hierarchy's own
+  // root.
+  std::map<core::CgroupId, core::Instant> suspects_;
+  bool lost_news_ = false;
+  TreeTenants tenants_;
+  // Below kNodeId: those at the top and those whose parent is not tracked.
+  absl::flat_hash_map<core::CgroupId, absl::flat_hash_set<core::CgroupId>> children_;
+  std::optional<std::uint32_t> owner_;  // uid, of the hierarchy's own root
   absl::flat_hash_map<int, core::CgroupId> by_watch_;
 
   // Of the scan under way, or the last one.
   std::uint64_t scan_ = 0;
+  bool whole_ = false;
+  bool first_done_ = false;  // the first whole scan is over
   // inotify watches on directories that are not tracked themselves, and the names awaited there ("": any).
   absl::flat_hash_map<int, absl::flat_hash_set<std::string>> anchors_;
   std::vector<std::unique_ptr<Entry>> condemned_;

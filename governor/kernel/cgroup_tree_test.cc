@@ -106,7 +106,7 @@ TEST_P(CgroupTreeTest, OnlyTheSuspectDirectoriesAreScannedAgain) {
   tree.ReadInotify();
   core::Snapshot snapshot;
   const std::vector<CgroupId> gone = {IdOf(tree, "/a/y/z"), IdOf(tree, "/a/y")};
-  tree.ScanSuspects(&snapshot);
+  tree.ScanSuspects(kStart, &snapshot);
   EXPECT_THAT(Paths(snapshot), ElementsAre("/a/new", "/a/new/below"));
   EXPECT_EQ(snapshot.vanished, gone);  // children first
   EXPECT_EQ(tree.size(), 6U);
@@ -127,7 +127,7 @@ TEST_P(CgroupTreeTest, AReadingThatFailsMakesItsParentSuspect) {
   fake_.Remove("/old");
   core::Snapshot snapshot;
   tree.ReadInotify();
-  tree.ScanSuspects(&snapshot);
+  tree.ScanSuspects(kStart, &snapshot);
   EXPECT_THAT(snapshot.vanished, ElementsAre(deep, x));
   EXPECT_THAT(Paths(snapshot), ElementsAre("/a/x"));
   EXPECT_NE(IdOf(tree, "/a/x"), x);
@@ -137,7 +137,7 @@ TEST_P(CgroupTreeTest, AReadingThatFailsMakesItsParentSuspect) {
   const CgroupId b = IdOf(tree, "/b");
   EXPECT_FALSE(tree.Sample(b, kStart, false, &reading));
   EXPECT_TRUE(tree.rescan_needed());
-  tree.ScanSuspects(&reading);
+  tree.ScanSuspects(kStart, &reading);
   EXPECT_THAT(reading.vanished, ElementsAre(b));
 }
 
@@ -151,7 +151,7 @@ TEST_P(CgroupTreeTest, WhatComesBesideARootIsNoNews) {
   fake_.Add("/a/root/y");
   EXPECT_TRUE(tree.ReadInotify().scan_needed);
   core::Snapshot snapshot;
-  tree.ScanSuspects(&snapshot);
+  tree.ScanSuspects(kStart, &snapshot);
   EXPECT_THAT(Paths(snapshot), ElementsAre("/a/root", "/a/root/y"));
   EXPECT_EQ(snapshot.vanished.size(), 2U);
 }
@@ -370,6 +370,46 @@ TEST_P(CgroupTreeTest, WithoutDescriptorsToKeepItReadsAllTheSame) {
   EXPECT_THAT(tree.degraded(), testing::Contains(HasSubstr("RLIMIT_NOFILE")));
 }
 
+std::size_t OpenFiles() {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}));
+}
+
+TEST_P(CgroupTreeTest, DescriptorsThatRanOutOnceAreKeptAgainLater) {
+  for (int i = 0; i < 30; ++i) fake_.Add(absl::StrCat("/c", i), i);
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  const std::size_t before = OpenFiles();
+  for (int round = 0; round < 3; ++round) Collect(tree, kStart + seconds(round));
+  const std::size_t kept = OpenFiles() - before;
+  ASSERT_GE(kept, 60U);
+  fake_.Add("/late");
+  core::Instant now = kStart + seconds(3);
+  core::Snapshot snapshot;
+  Scan(tree);
+  {
+    const ShortOfDescriptors squeeze(0);
+    EXPECT_TRUE(tree.Sample(IdOf(tree, "/late"), now, true, &snapshot));
+    for (int round = 0; round < 4; ++round) Collect(tree, now += seconds(1));
+  }
+  EXPECT_LT(OpenFiles() - before, kept * 4 / 5) << "nothing was given back";
+  EXPECT_THAT(tree.degraded(), testing::Contains(HasSubstr("kept open for a while")));
+  for (int round = 0; round < 30; ++round) Collect(tree, now += seconds(1));
+  EXPECT_GE(OpenFiles() - before, kept);
+  Scan(tree);
+  EXPECT_THAT(tree.degraded(), IsEmpty());
+}
+
+// A limit that no usage reaches is none: with what is left of swap it would be past the end of the numbers.
+TEST_P(CgroupTreeTest, ALimitAboveAllMachinesIsNone) {
+  fake_.Add("/a", 100);
+  fake_.SetLimit("/a", "9223372036854600000\n");
+  CgroupTree tree(fake_.layout(), {"/"});
+  Scan(tree);
+  const core::Snapshot snapshot = Collect(tree, kStart);
+  ASSERT_THAT(snapshot.samples, SizeIs(1));
+  EXPECT_EQ(snapshot.samples[0].limit, std::nullopt);
+}
+
 TEST_P(CgroupTreeTest, ADirectoryThatCannotBeListedHasNotVanished) {
   fake_.Add("/a/b");
   CgroupTree tree(fake_.layout(), {"/"});
@@ -377,7 +417,7 @@ TEST_P(CgroupTreeTest, ADirectoryThatCannotBeListedHasNotVanished) {
   core::Snapshot snapshot;
   {
     const ShortOfDescriptors squeeze(0);  // judged outside of it: the sanitizers need descriptors for that
-    tree.Scan(&snapshot);
+    tree.Scan(kStart, &snapshot);
   }
   EXPECT_THAT(snapshot.vanished, IsEmpty());
   EXPECT_TRUE(tree.incomplete());
@@ -386,7 +426,7 @@ TEST_P(CgroupTreeTest, ADirectoryThatCannotBeListedHasNotVanished) {
   // Newcomers are found meanwhile without walking everything, and what could not be listed is not forgotten.
   fake_.Add("/a/new");
   tree.ReadInotify();
-  tree.ScanSuspects(&snapshot);
+  tree.ScanSuspects(kStart, &snapshot);
   EXPECT_THAT(Paths(snapshot), ElementsAre("/a/new"));
   EXPECT_TRUE(tree.incomplete());
   EXPECT_THAT(Scan(tree).vanished, IsEmpty());

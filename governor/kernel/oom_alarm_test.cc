@@ -132,7 +132,7 @@ TEST_F(RealOomAlarmsTest, KillsInCgroupsThatAreRemovedAtOnceAreCounted) {
     RealCgroup leaf(layout_, parent_.get());
     leaf.SetLimit(16 * kMiB);
     core::Snapshot snapshot;
-    tree.Scan(&snapshot);
+    tree.Scan(core::Instant{}, &snapshot);
     for (const auto& appeared : snapshot.appeared) {
       tree.Sample(appeared.id, MonotonicClock().Now(), true, &snapshot);
       ASSERT_TRUE(alarms.Arm(appeared.id, appeared.path).ok());

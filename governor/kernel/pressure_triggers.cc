@@ -6,13 +6,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
+#include <cstring>
 #include <memory>
-#include <string_view>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "governor/kernel/unique_fd.h"
+#include "governor/kernel/watch_fd.h"
 
 namespace memgov::kernel {
 namespace {
@@ -67,11 +71,41 @@ struct PressureTriggers::Armed {
   boost::asio::posix::stream_descriptor descriptor;
 };
 
+// One that is being armed, or waits for the worker.
+struct PressureTriggers::Request {
+  Request(PressureTriggers* triggers, core::CgroupId cgroup, std::string its_path,
+          const PressureTrigger& what, Done to)
+      : owner(triggers), id(cgroup), path(std::move(its_path)), trigger(what), done(std::move(to)) {}
+
+  PressureTriggers* owner;  // the control thread's; null once it is overtaken
+  const core::CgroupId id;
+  const std::string path;
+  const PressureTrigger trigger;
+  Done done;
+  std::atomic<bool> overtaken{false};  // the worker need not arm it any more
+};
+
+struct PressureTriggers::Opened {
+  UniqueFd fd;
+  int error = 0;            // errno
+  core::Duration window{};  // of the nearest that we may have, where it is another one
+};
+
 PressureTriggers::PressureTriggers(boost::asio::io_context& io, const CgroupLayout& layout,
-                                   Callbacks callbacks)
-    : io_(io), layout_(layout), callbacks_(std::move(callbacks)) {}
+                                   Callbacks callbacks, RetryPace pace)
+    : io_(io),
+      layout_(layout),
+      callbacks_(std::move(callbacks)),
+      retries_(
+          io, pace, [this](core::CgroupId id) { TryAgain(id); }, callbacks_.on_failing) {}
 
 PressureTriggers::~PressureTriggers() {
+  for (auto& [id, request] : requests_) {
+    request->owner = nullptr;
+    request->overtaken = true;
+  }
+  opener_.stop();
+  opener_.join();
   for (auto& [id, armed] : armed_) Detach(*armed);
 }
 
@@ -79,62 +113,142 @@ void PressureTriggers::SayOnce(bool* said, std::string what) {
   if (!std::exchange(*said, true)) callbacks_.on_degraded(std::move(what));
 }
 
-// Opens the file and makes it the trigger, or the nearest that we may have.
-absl::StatusOr<UniqueFd> PressureTriggers::Open(const std::string& file, const PressureTrigger& trigger) {
-  UniqueFd fd(::open(file.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
-  if (!fd) return Failed(file);
-  const auto write = [&fd](const PressureTrigger& what) {
+// Opens the file and makes it the trigger, or the nearest that we may have. On the worker.
+PressureTriggers::Opened PressureTriggers::Open(const std::string& file, const PressureTrigger& trigger) {
+  Opened opened;
+  opened.fd.reset(::open(file.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  const auto write = [&opened](const PressureTrigger& what) {
     const std::string text = TextOf(what);
-    return ::write(fd.get(), text.c_str(), text.size() + 1) >= 0;  // the kernel takes the end for part of it
+    // The kernel takes the end for part of it.
+    return ::write(opened.fd.get(), text.c_str(), text.size() + 1) >= 0;
   };
-  if (write(trigger)) return fd;
+  if (opened.fd && write(trigger)) return opened;
+  const bool may_be_privilege = opened.fd && (errno == EINVAL || errno == EPERM);
   const PressureTrigger stretched = Stretched(trigger);
-  const bool may_be_privilege = errno == EINVAL || errno == EPERM;
-  if (!may_be_privilege || stretched == trigger || !write(stretched)) return Failed(file);
-  SayOnce(&said_slow_, absl::StrCat("pressure windows of ", InMilliseconds(trigger.window),
-                                    " need CAP_SYS_RESOURCE: a stall is told up to ",
-                                    InMilliseconds(stretched.window), " late"));
-  return fd;
+  if (may_be_privilege && !(stretched == trigger) && write(stretched)) {
+    opened.window = stretched.window;
+    return opened;
+  }
+  opened.error = errno == ENODEV ? ENOENT : errno;  // removed meanwhile
+  opened.fd.reset();
+  return opened;
 }
 
-// What errno means for the triggers of this cgroup, and of all.
-absl::Status PressureTriggers::Failed(const std::string& file) {
-  const int error = errno == ENODEV ? ENOENT : errno;  // removed meanwhile
-  absl::Status cause = absl::ErrnoToStatus(error, absl::StrCat("arming ", file));
-  const bool here_only = error == ENOENT || error == EMFILE || error == ENFILE || error == ENOMEM;
-  if (here_only) return cause;
-  const std::string message(cause.message());
-  SayOnce(&said_unavailable_,
-          absl::StrCat(message, ": no pressure triggers; stalls are seen by polling only"));
-  return absl::UnavailableError(message);
-}
-
-absl::Status PressureTriggers::Arm(core::CgroupId id, const std::string& path,
-                                   const PressureTrigger& trigger) {
-  if (!IsValid(trigger))
-    return absl::InvalidArgumentError(absl::StrCat("a trigger \"", TextOf(trigger), "\""));
+void PressureTriggers::Arm(core::CgroupId id, const std::string& path, const PressureTrigger& trigger,
+                           Done done) {
+  const auto answer = [this](Done to, absl::Status status) {
+    boost::asio::post(io_, [to = std::move(to), status = std::move(status)] { to(status); });
+  };
+  if (!IsValid(trigger)) {
+    return answer(std::move(done),
+                  absl::InvalidArgumentError(absl::StrCat("a trigger \"", TextOf(trigger), "\"")));
+  }
+  Overtake(id);
   const auto known = armed_.find(id);
-  if (known != armed_.end() && known->second->trigger == trigger) return absl::OkStatus();
+  if (known != armed_.end() && known->second->trigger == trigger) {
+    wishes_.erase(id);
+    retries_.Settled(id);
+    return answer(std::move(done), absl::OkStatus());
+  }
   const bool node = id == core::kNodeId;
-  if (!node && !layout_.pressure_mount.has_value())
-    return absl::UnavailableError("no cgroup has pressure files");
+  if (!node && !layout_.pressure_mount.has_value()) {
+    return answer(std::move(done), absl::UnavailableError("no cgroup has pressure files"));
+  }
+  auto request = std::make_shared<Request>(this, id, path, trigger, std::move(done));
+  requests_[id] = request;
+  const auto finish = [](const std::shared_ptr<Request>& of, Opened opened) {
+    if (of->owner != nullptr) of->owner->Finish(of, std::move(opened));
+  };
+  if (known == armed_.end() && armed_.size() + requests_.size() > kMost) {
+    boost::asio::post(io_, [request, finish] { finish(request, {.fd = {}, .error = ENOSPC, .window = {}}); });
+    return;
+  }
   const std::string file =
       node ? "/proc/pressure/memory" : absl::StrCat(*layout_.pressure_mount, path, "/memory.pressure");
-  auto fd = Open(file, trigger);
-  if (!fd.ok()) return fd.status();
+  boost::asio::post(opener_, [&io = io_, request, finish, file] {
+    if (request->overtaken) return;
+    auto opened = std::make_shared<Opened>(Open(file, request->trigger));
+    boost::asio::post(io, [request, finish, opened] { finish(request, std::move(*opened)); });
+  });
+}
 
-  auto armed = std::make_shared<Armed>(io_, this, id, trigger);
-  boost::system::error_code error;
-  armed->descriptor.assign(fd->get(), error);
-  if (error) return absl::ErrnoToStatus(error.value(), "watching a pressure trigger");
-  fd->release();
-  Disarm(id);
-  armed_[id] = armed;
+// The worker has done with `request`, which nothing has overtaken.
+void PressureTriggers::Finish(const std::shared_ptr<Request>& request, Opened opened) {
+  requests_.erase(request->id);
+  const absl::Status status = Take(*request, std::move(opened));
+  if (absl::IsResourceExhausted(status)) {
+    wishes_[request->id] = {.path = request->path, .trigger = request->trigger};
+    retries_.Failed(request->id);
+  } else {
+    wishes_.erase(request->id);
+    retries_.Settled(request->id);
+  }
+  const Done done = std::move(request->done);
+  done(status);  // last: it may end us
+}
+
+// What became of it means something for this cgroup, or for all.
+absl::Status PressureTriggers::Take(const Request& request, Opened opened) {
+  const std::string what = absl::StrCat("arming memory.pressure of ", request.path);
+  switch (opened.error) {
+    case 0:
+      break;
+    case ENOSPC:
+      return absl::ResourceExhaustedError(absl::StrCat(what, ": more than ", kMost, " triggers"));
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return absl::ResourceExhaustedError(absl::StrCat(what, ": ", std::strerror(opened.error)));
+    case ENOENT:
+      return absl::NotFoundError(absl::StrCat(what, ": it is gone"));
+    default: {
+      const std::string why = absl::StrCat(what, ": ", std::strerror(opened.error));
+      SayOnce(&said_unavailable_,
+              absl::StrCat(why, ": no pressure triggers; stalls are seen by polling only"));
+      return absl::UnavailableError(why);
+    }
+  }
+  if (opened.window != core::Duration{}) {
+    SayOnce(&said_slow_, absl::StrCat("pressure windows of ", InMilliseconds(request.trigger.window),
+                                      " need CAP_SYS_RESOURCE: a stall is told up to ",
+                                      InMilliseconds(opened.window), " late"));
+  }
+  auto watched = WatchFd(io_, std::move(opened.fd), "a pressure trigger");
+  if (!watched.ok()) return absl::ResourceExhaustedError(watched.status().message());
+  auto armed = std::make_shared<Armed>(io_, this, request.id, request.trigger);
+  armed->descriptor = *std::move(watched);
+  Drop(request.id);
+  armed_[request.id] = armed;
   Wait(armed);
   return absl::OkStatus();
 }
 
+void PressureTriggers::TryAgain(core::CgroupId id) {
+  const auto wish = wishes_.find(id);
+  if (wish == wishes_.end() || requests_.contains(id)) return;  // a younger request is under way
+  const Wish copy = wish->second;
+  Arm(id, copy.path, copy.trigger, [](const absl::Status&) {});
+}
+
+void PressureTriggers::Overtake(core::CgroupId id) {
+  const auto pending = requests_.find(id);
+  if (pending == requests_.end()) return;
+  pending->second->owner = nullptr;
+  pending->second->overtaken = true;
+  boost::asio::post(io_, [done = std::move(pending->second->done)] {
+    done(absl::CancelledError("overtaken by a later request"));
+  });
+  requests_.erase(pending);
+}
+
 void PressureTriggers::Disarm(core::CgroupId id) {
+  Overtake(id);
+  wishes_.erase(id);
+  retries_.Settled(id);
+  Drop(id);
+}
+
+void PressureTriggers::Drop(core::CgroupId id) {
   const auto known = armed_.find(id);
   if (known == armed_.end()) return;
   Detach(*known->second);

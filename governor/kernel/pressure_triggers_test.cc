@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <ctime>
+#include <optional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -41,7 +43,9 @@ class PressureTriggersTest : public testing::Test {
           io_, layout_,
           PressureTriggers::Callbacks{
               .on_stall = [this](core::CgroupId id) { rings_.push_back(id); },
-              .on_degraded = [this](std::string what) { said_.push_back(std::move(what)); }});
+              .on_degraded = [this](std::string what) { said_.push_back(std::move(what)); },
+              .on_failing = [this](bool failing) { failing_.push_back(failing); }},
+          RetryPace{.first = milliseconds(1), .longest = milliseconds(1)});
     }
     return *triggers_;
   }
@@ -55,21 +59,30 @@ class PressureTriggersTest : public testing::Test {
     return true;
   }
 
+  // What comes of it in the end.
+  absl::Status Arm(core::CgroupId id, const std::string& path, const PressureTrigger& trigger) {
+    std::optional<absl::Status> result;
+    Triggers().Arm(id, path, trigger, [&result](absl::Status status) { result = std::move(status); });
+    EXPECT_FALSE(result.has_value()) << "from within Arm";
+    return RunUntil([&result] { return result.has_value(); }) ? *result : absl::DeadlineExceededError("");
+  }
+
   CgroupLayout layout_;
   boost::asio::io_context io_;
+  std::vector<bool> failing_;
   std::vector<core::CgroupId> rings_;
   std::vector<std::string> said_;
   std::unique_ptr<PressureTriggers> triggers_;
 };
 
 TEST_F(PressureTriggersTest, WithoutPressureFilesACgroupCannotBeArmed) {
-  EXPECT_TRUE(absl::IsUnavailable(Triggers().Arm(kId, "/a", kSlow)));
+  EXPECT_TRUE(absl::IsUnavailable(Arm(kId, "/a", kSlow)));
   EXPECT_EQ(Triggers().size(), 0U);
 }
 
 TEST_F(PressureTriggersTest, AMissingCgroupIsNotADegradedNode) {
   layout_.pressure_mount = "/nowhere";
-  EXPECT_TRUE(absl::IsNotFound(Triggers().Arm(kId, "/a", kSlow)));
+  EXPECT_TRUE(absl::IsNotFound(Arm(kId, "/a", kSlow)));
   EXPECT_THAT(said_, IsEmpty());
 }
 
@@ -77,7 +90,7 @@ TEST_F(PressureTriggersTest, FilesThatCannotBeWrittenAreSaidOnce) {
   const FakeHierarchy fake(MemoryVersion::kV2);
   layout_.pressure_mount = fake.layout().memory_mount;
   std::filesystem::create_directories(fake.Directory("/a/memory.pressure"));  // EISDIR
-  for (int i = 0; i < 2; ++i) EXPECT_TRUE(absl::IsUnavailable(Triggers().Arm(kId, "/a", kSlow)));
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(absl::IsUnavailable(Arm(kId, "/a", kSlow)));
   EXPECT_THAT(said_, ElementsAre(HasSubstr("seen by polling only")));
 }
 
@@ -87,8 +100,56 @@ TEST_F(PressureTriggersTest, TriggersThatNoKernelTakesAreRefused) {
         PressureTrigger{.stall = milliseconds(1), .window = milliseconds(10'001)},
         PressureTrigger{.stall = milliseconds(501), .window = milliseconds(500)},
         PressureTrigger{.window = seconds(2)}}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(Triggers().Arm(core::kNodeId, "/", trigger)));
+    EXPECT_TRUE(absl::IsInvalidArgument(Arm(core::kNodeId, "/", trigger)));
   }
+}
+
+// The kernel may make us wait where a trigger is made, so the caller's thread does not even open the file. (A
+// FIFO that somebody reads stands for it.)
+TEST_F(PressureTriggersTest, ArmingIsTheWorkersWork) {
+  const FakeHierarchy fake(MemoryVersion::kV2);
+  layout_.pressure_mount = fake.layout().memory_mount;
+  std::filesystem::create_directories(fake.Directory("/a"));
+  const std::string file = fake.Directory("/a/memory.pressure");
+  ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
+  bool armed = false;
+  Triggers().Arm(kId, "/a", kSlow, [&armed](const absl::Status& status) { armed = status.ok(); });
+  EXPECT_EQ(Triggers().size(), 0U);
+  EXPECT_TRUE(RunUntil([&armed] { return armed; }));
+  EXPECT_EQ(Triggers().size(), 1U);
+}
+
+TEST_F(PressureTriggersTest, WhatOvertakesCancels) {
+  layout_.pressure_mount = "/nowhere";
+  std::vector<absl::StatusCode> codes;
+  const auto note = [&codes](const absl::Status& status) { codes.push_back(status.code()); };
+  Triggers().Arm(kId, "/a", kSlow, note);
+  Triggers().Arm(kId, "/a", kFast, note);
+  Triggers().Disarm(kId);
+  EXPECT_TRUE(RunUntil([&codes] { return codes.size() == 2; }));
+  EXPECT_THAT(codes, ElementsAre(absl::StatusCode::kCancelled, absl::StatusCode::kCancelled));
+}
+
+TEST_F(PressureTriggersTest, ThereAreNeverMoreThanSoMany) {
+  const FakeHierarchy fake(MemoryVersion::kV2);
+  layout_.pressure_mount = fake.layout().memory_mount;
+  const auto arm = [&](std::uint32_t id) {
+    const std::string path = absl::StrCat("/c", id);
+    std::filesystem::create_directories(fake.Directory(path));
+    // A plain file cannot be waited for, but it can be opened and written, and so it stands for a trigger.
+    WriteFile(fake.Directory(path + "/memory.pressure"), "");
+    return Arm(core::CgroupId{id}, path, kSlow);
+  };
+  for (std::uint32_t id = 1; id <= PressureTriggers::kMost; ++id) ASSERT_TRUE(arm(id).ok()) << id;
+  EXPECT_THAT(failing_, IsEmpty());
+  EXPECT_TRUE(absl::IsResourceExhausted(arm(1000)));
+  EXPECT_EQ(Triggers().size(), PressureTriggers::kMost);
+  EXPECT_THAT(failing_, ElementsAre(true));
+  // Another makes room: the one that waits is armed by itself.
+  Triggers().Disarm(core::CgroupId{1});
+  EXPECT_TRUE(RunUntil([this] { return failing_.size() == 2; }));
+  EXPECT_THAT(failing_, ElementsAre(true, false));
+  EXPECT_EQ(Triggers().size(), PressureTriggers::kMost);
 }
 
 // --- with the kernel's own
@@ -148,7 +209,7 @@ class RealPressureTest : public PressureTriggersTest {
 };
 
 TEST_F(RealPressureTest, AStallRings) {
-  const absl::Status armed = Triggers().Arm(kId, pressure().path(), kSlow);
+  const absl::Status armed = Arm(kId, pressure().path(), kSlow);
   ASSERT_TRUE(armed.ok()) << armed;
   EXPECT_EQ(Triggers().size(), 1U);
   EXPECT_THAT(rings_, IsEmpty());
@@ -160,8 +221,8 @@ TEST_F(RealPressureTest, AStallRings) {
 }
 
 TEST_F(RealPressureTest, AWindowThatWeMayNotHaveIsStretched) {
-  ASSERT_TRUE(Triggers().Arm(kId, pressure().path(), kFast).ok());
-  ASSERT_TRUE(Triggers().Arm(core::kNodeId, "/", kFast).ok());
+  ASSERT_TRUE(Arm(kId, pressure().path(), kFast).ok());
+  ASSERT_TRUE(Arm(core::kNodeId, "/", kFast).ok());
   EXPECT_LE(said_.size(), 1U);
   if (!said_.empty()) {
     EXPECT_THAT(said_[0], HasSubstr("CAP_SYS_RESOURCE"));
@@ -176,9 +237,8 @@ TEST_F(RealPressureTest, ArmingAgainMovesTheTriggerAndLeavesOneBehind) {
                          std::filesystem::directory_iterator());
   };
   const auto arm = [this](int stall_ms) {
-    return Triggers().Arm(
-        kId, pressure().path(),
-        {.kind = PressureTrigger::Kind::kFull, .stall = milliseconds(stall_ms), .window = seconds(2)});
+    return Arm(kId, pressure().path(),
+               {.kind = PressureTrigger::Kind::kFull, .stall = milliseconds(stall_ms), .window = seconds(2)});
   };
   ASSERT_TRUE(arm(1).ok());
   const auto armed = descriptors();
@@ -192,7 +252,7 @@ TEST_F(RealPressureTest, ArmingAgainMovesTheTriggerAndLeavesOneBehind) {
 }
 
 TEST_F(RealPressureTest, ARemovedCgroupRingsOnceAndCostsNothingMore) {
-  ASSERT_TRUE(Triggers().Arm(kId, pressure().path(), kSlow).ok());
+  ASSERT_TRUE(Arm(kId, pressure().path(), kSlow).ok());
   ASSERT_TRUE(pressure().Remove());
   EXPECT_TRUE(RunUntil([this] { return !rings_.empty(); }));
   EXPECT_EQ(Triggers().size(), 0U);
@@ -201,7 +261,7 @@ TEST_F(RealPressureTest, ARemovedCgroupRingsOnceAndCostsNothingMore) {
   io_.run_for(milliseconds(300));
   EXPECT_THAT(rings_, ElementsAre(kId));
   EXPECT_LT(std::clock() - cpu, CLOCKS_PER_SEC / 10) << "it spins";
-  EXPECT_TRUE(absl::IsNotFound(Triggers().Arm(kId, pressure().path(), kSlow)));
+  EXPECT_TRUE(absl::IsNotFound(Arm(kId, pressure().path(), kSlow)));
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ TEST_F(RealCgroupTest, ASampleFollowsWhatAProcessTakes) {
   cgroup_->SetLimit(128 * kMiB);
   CgroupTree tree(layout_, {cgroup_->path()});
   core::Snapshot scanned;
-  tree.Scan(&scanned);
+  tree.Scan(core::Instant{}, &scanned);
   ASSERT_EQ(scanned.appeared.size(), 1U);
   EXPECT_EQ(scanned.appeared[0].has_brake, !v1());
   const core::CgroupId id = scanned.appeared[0].id;
@@ -105,7 +105,7 @@ TEST_F(RealCgroupTest, AChangedLimitIsToldAtOnce) {
   cgroup_->SetLimit(128 * kMiB);
   CgroupTree tree(layout_, {cgroup_->path()});
   core::Snapshot scanned;
-  tree.Scan(&scanned);
+  tree.Scan(core::Instant{}, &scanned);
   const core::CgroupId id = scanned.appeared.at(0).id;
   EXPECT_EQ(Read(tree, id).limit, 128 * kMiB);
   EXPECT_THAT(tree.ReadInotify().knobs_written, testing::IsEmpty());
@@ -118,7 +118,7 @@ TEST_F(RealCgroupTest, AnOomKillIsCountedInItsCgroup) {
   cgroup_->SetLimit(32 * kMiB);
   CgroupTree tree(layout_, {cgroup_->path()});
   core::Snapshot scanned;
-  tree.Scan(&scanned);
+  tree.Scan(core::Instant{}, &scanned);
   const core::CgroupId id = scanned.appeared.at(0).id;
   Hog hog(*cgroup_);
   EXPECT_EQ(Read(tree, id).oom_kills, 0U);
@@ -131,12 +131,12 @@ TEST_F(RealCgroupTest, NewChildrenAreNoticedAndRemovedOnesVanish) {
   cgroup_->LetChildrenHaveMemory();
   CgroupTree tree(layout_, {cgroup_->path()});
   core::Snapshot first;
-  tree.Scan(&first);
+  tree.Scan(core::Instant{}, &first);
   EXPECT_FALSE(tree.ReadInotify().scan_needed);
   RealCgroup child(layout_, cgroup_.get());
   EXPECT_TRUE(tree.ReadInotify().scan_needed);
   core::Snapshot second;
-  tree.Scan(&second);
+  tree.Scan(core::Instant{}, &second);
   ASSERT_EQ(second.appeared.size(), 1U);
   EXPECT_EQ(second.appeared[0].path, child.path());
   EXPECT_EQ(second.appeared[0].parent, first.appeared.at(0).id);
@@ -147,7 +147,7 @@ TEST_F(RealCgroupTest, NewChildrenAreNoticedAndRemovedOnesVanish) {
   child.Make();
   core::Snapshot third;
   EXPECT_FALSE(tree.Sample(id, MonotonicClock().Now(), true, &third));
-  tree.Scan(&third);
+  tree.Scan(core::Instant{}, &third);
   EXPECT_THAT(third.vanished, testing::ElementsAre(id));
   ASSERT_EQ(third.appeared.size(), 1U);
   EXPECT_EQ(third.appeared[0].path, child.path());
@@ -159,11 +159,11 @@ TEST_F(RealCgroupTest, AScanFindsAReplacedCgroupWithoutHavingReadIt) {
   RealCgroup child(layout_, cgroup_.get());
   CgroupTree tree(layout_, {cgroup_->path()});
   core::Snapshot first;
-  tree.Scan(&first);
+  tree.Scan(core::Instant{}, &first);
   ASSERT_TRUE(child.Remove());
   child.Make();
   core::Snapshot second;
-  tree.Scan(&second);
+  tree.Scan(core::Instant{}, &second);
   EXPECT_THAT(second.vanished, testing::ElementsAre(first.appeared.at(1).id));
   EXPECT_EQ(second.appeared.size(), 1U);
 }

@@ -27,7 +27,7 @@ inline core::CgroupId IdOf(const CgroupTree& tree, const std::string& path) {
 
 inline core::Snapshot Scan(CgroupTree& tree) {
   core::Snapshot snapshot;
-  tree.Scan(&snapshot);
+  tree.Scan(kStart, &snapshot);
   return snapshot;
 }
 

@@ -52,8 +52,8 @@ Watcher::News Watcher::Reload() {
   return ParsePolicy(seen_.texts);
 }
 
-std::optional<Watcher::News> Watcher::Poll(core::Instant now) {
-  const bool is_due = due_ && now >= *due_;
+std::optional<Watcher::News> Watcher::Poll(core::Instant now, bool anyway) {
+  const bool is_due = anyway || (due_ && now >= *due_);
   if (!watch_.TakeNews() && !is_due) return std::nullopt;
   due_.reset();
   std::optional<Seen> seen = Read();

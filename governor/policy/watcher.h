@@ -16,7 +16,7 @@
 
 namespace memgov::policy {
 
-// One thread. Reads the files when they have changed, which blocks for as long; they are small.
+// One thread at a time. Reads the files when they have changed, which blocks for as long as the disk does.
 class Watcher {
  public:
   // A policy, or why there is none; the message is that of LoadPolicy.
@@ -28,7 +28,8 @@ class Watcher {
   // Reads whatever lies there now, changed or not: at the start, and when somebody asks for it.
   News Reload();
   // To be called when fd() is readable, and when due() has come. Absent: there is nothing new to say.
-  std::optional<News> Poll(core::Instant now);
+  // `anyway`: look even if nothing was heard.
+  std::optional<News> Poll(core::Instant now, bool anyway = false);
 
   // -1 where changes cannot be heard; heard() says why.
   int fd() const { return watch_.fd(); }
