@@ -117,7 +117,7 @@ def test_a_file_that_is_removed_leaves_the_last_good_one(stage):
     file = stage.directory / "policy.yaml"
     file.unlink()
     assert "No such file" in governor.wait_for("policy_refused", DEADLINE)["text"]
-    assert policy_status(stage)["state"] == "degraded"
+    wait_until(lambda: policy_status(stage)["state"] == "degraded", DEADLINE, "a degraded policy")
     assert governor.service.alive
     file.write_text(rules("a", "b"))
     assert loaded(governor, 1) == 2
