@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "governor/core/json.h"
+#include "governor/core/printable.h"
 
 namespace memgov {
 namespace {
@@ -103,7 +104,8 @@ std::string EventLog::Render(EventLine line, std::string_view sentence, bool war
     line.Add("text", sentence);
     return line.json() + "}";
   }
-  return fmt::format("{:.3f} {}{}", SecondsOf(line.at()), warning ? "warning: " : "", sentence);
+  return fmt::format("{:.3f} {}{}", SecondsOf(line.at()), warning ? "warning: " : "",
+                     core::Printable(sentence));
 }
 
 void EventLog::Write(EventLine line, std::string_view sentence) {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "governor/core/printable.h"
 #include "governor/daemon.h"
 #include "governor/doctor.h"
 #include "governor/kernel/process.h"
@@ -54,7 +55,7 @@ struct Flags {
 };
 
 int Fail(int code, const absl::Status& status) {
-  std::cerr << "memgovd: " << status.message() << "\n";
+  std::cerr << "memgovd: " << memgov::core::PrintableLines(memgov::TextOf(status)) << "\n";
   return code;
 }
 
