@@ -26,7 +26,7 @@ constexpr int kBatch = 8;
 constexpr int kRefusedBatch = 64;  // of those that are closed unheard
 // How much of our time goes into refusing, in microseconds of CPU. Beyond it the flood waits in the backlog,
 // which is everybody's; so the share is large, and the pauses are short.
-constexpr double kRefusingPerSecond = 200'000;
+constexpr double kRefusingPerSecond = 250'000;
 constexpr double kRefusingBurst = 4'000;
 
 double CpuMicroseconds() {
@@ -107,11 +107,11 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
       if (!listener_) break;  // closed by the callback
       UniqueFd fd(::accept4(listener_->fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (fd.valid()) {
-        if (RefusesAtOnce(fd)) {
-          ++refused_now_;
-        } else {
+        if (std::optional<std::string> tenant = Admit(fd)) {
           ++heard_now_;
-          HandOn(std::move(fd));
+          HandOn(std::move(fd), *std::move(tenant));
+        } else {
+          ++refused_now_;
         }
       } else if (errno == EAGAIN) {
         break;
@@ -124,27 +124,30 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
     return core::Duration::zero();
   }
 
-  // Whether its tenant connects too often.
-  bool RefusesAtOnce(const UniqueFd& fd) {
+  // The tenant of a new connection; absent: it connects too often.
+  std::optional<std::string> Admit(const UniqueFd& fd) {
     const absl::StatusOr<ucred> who = CredentialsOf(fd.get());
-    if (!who.ok()) return false;
+    if (!who.ok()) return "";
     const core::Instant now = Now();
-    if (rate_.RefusesUnseen(who->pid, now)) return true;
+    if (rate_.RefusesUnseen(who->pid, now)) return std::nullopt;
     std::string tenant = TenantOfUser(who->uid);
     if (who->pid > 0) {
       const absl::StatusOr<std::string> cgroup = CgroupOf(who->pid, options_.attestor);
       if (cgroup.ok()) tenant = TenantOfCgroup(*cgroup);
     }
-    return !rate_.Admit(who->pid, tenant, now);
+    if (!rate_.Admit(who->pid, tenant, now)) return std::nullopt;
+    return tenant;
   }
 
-  void HandOn(UniqueFd fd) {
-    AcceptedConnection connection{.fd = std::move(fd), .cookie = 0, .peer = absl::UnknownError("")};
+  void HandOn(UniqueFd fd, std::string tenant) {
+    AcceptedConnection connection{
+        .fd = std::move(fd), .cookie = 0, .tenant = std::move(tenant), .peer = absl::UnknownError("")};
     if (absl::StatusOr<std::uint64_t> cookie = SocketCookie(connection.fd.get()); cookie.ok()) {
       connection.cookie = *cookie;
     }
     connection.peer = Attest(connection.fd.get(), options_.attestor);
     if (!connection.peer.ok()) return on_connection_(std::move(connection));
+    connection.tenant = TenantOf(connection.peer->peer);
     const ContainerName workload = connection.peer->peer.workload;
     if (workload.kind != ContainerKind::kPodContainer) return on_connection_(std::move(connection));
     // Weakly: whoever is still being looked up must not keep us alive.

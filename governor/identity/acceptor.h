@@ -27,6 +27,7 @@ namespace memgov::identity {
 struct AcceptedConnection {
   UniqueFd fd;                        // connected, FD_CLOEXEC and O_NONBLOCK
   std::uint64_t cookie = 0;           // SO_COOKIE, also where `peer` is an error
+  std::string tenant;                 // tenant.h; where `peer` is an error, as far as it could be told
   absl::StatusOr<AttestedPeer> peer;  // an error is the reason to tell the peer
 };
 

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "governor/identity/container_name.h"
 
 #ifndef SO_PEERPIDFD
@@ -156,6 +157,20 @@ absl::StatusOr<std::string> CgroupOf(pid_t pid, const AttestorOptions& options) 
   const absl::StatusOr<std::string> seen = SeenCgroupOf(pid);
   if (!seen.ok()) return seen.status();
   return Resolve(*seen, options);
+}
+
+core::Bytes ResidentOf(pid_t pid) {
+  const absl::StatusOr<std::string> statm = ReadProcFile(pid, "statm");  // pages: size, resident, ...
+  if (!statm.ok()) return 0;
+  const std::vector<absl::string_view> fields = absl::StrSplit(*statm, ' ');
+  core::Bytes pages = 0;
+  if (fields.size() < 2 || !absl::SimpleAtoi(fields[1], &pages)) return 0;
+  return pages * ::sysconf(_SC_PAGESIZE);
+}
+
+std::string CommandOf(pid_t pid) {
+  const absl::StatusOr<std::string> comm = ReadProcFile(pid, "comm");
+  return comm.ok() ? std::string(absl::StripSuffix(*comm, "\n")) : "";
 }
 
 absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) {
