@@ -50,6 +50,7 @@ constexpr char kNoOomAlarm[] =
 constexpr char kDeafToTree[] =
     "changes of the tree of cgroups cannot be waited for: new cgroups are noticed by the periodic scan only; "
     "it is tried again at each scan";
+constexpr std::size_t kTold = 64;             // of a tenant's connections that are refused
 constexpr std::size_t kShareOfOomAlarms = 8;  // of the files that may be open, one part
 
 // Its own processes may make cgroups below it.
@@ -58,9 +59,9 @@ bool BelongsToTenant(std::string_view path) {
   return tenant.starts_with("container ") || tenant.starts_with("service ") || tenant.starts_with("user ");
 }
 
-std::size_t MostOomAlarms() {
+std::size_t MostFiles() {
   rlimit limit{};
-  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / kShareOfOomAlarms : 0;
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<std::size_t>(limit.rlim_cur) : 0;
 }
 
 }  // namespace
@@ -97,7 +98,8 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
           io_, {}, [this](core::CgroupId) { FollowKernelLogAgain(); },
           [this](bool failing) { SetDegraded(kNoKernelLog, failing); }),
       oom_alarms_(
-          io_, layout_, MostOomAlarms(), [this](core::CgroupId id, bool first) { OnOomLook(id, first); },
+          io_, layout_, MostFiles() / kShareOfOomAlarms,
+          [this](core::CgroupId id, bool first) { OnOomLook(id, first); },
           [this](bool failing) { SetDegraded(kNoOomAlarm, failing); }),
       pressure_(io_, layout_,
                 {.on_stall =
@@ -110,6 +112,7 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
       cgroup_names_(io_, identity::LookInFiles(), {},
                     [this](core::CgroupNamed named) { OnNamed(std::move(named)); }),
       engine_(core::Policy{}),
+      owner_budget_(OwnerBudget::LimitsFor(MostFiles(), options_.clients_per_tenant)),
       scan_pace_(kScanAgain) {}
 
 Daemon::~Daemon() = default;
@@ -150,6 +153,8 @@ absl::Status Daemon::StartRooms() {
   session::SessionServer::Options session_options;
   session_options.version = "memgovd " MEMGOV_VERSION;
   session_options.now = [this] { return clock_.Now(); };
+  // Beyond what is admitted a few are told why they are not.
+  session_options.max_per_tenant = owner_budget_.limits().per_tenant + kTold;
   session::SessionServer::Callbacks callbacks{
       .on_attach =
           [this](session::AttachRequest request) {
@@ -189,6 +194,7 @@ absl::Status Daemon::StartRooms() {
     log_->Warn(EventLine(clock_.Now(), "degraded"),
                layout_.memory_mount + " does not hold memgovd's own cgroup: every client will be refused");
   }
+  attestor_ = acceptor_options.attestor;
   auto acceptor = identity::Acceptor::Listen(
       io_, std::move(acceptor_options),
       [this](identity::AcceptedConnection connection) { OnConnection(std::move(connection)); });
@@ -311,6 +317,7 @@ void Daemon::Tick() {
   if (stopping_) return;
   for (int round = 0; round < kMostRounds; ++round) {
     const core::Instant now = clock_.Now();
+    KeepHouse(now);
     core::Snapshot snapshot = std::exchange(early_, {});
     Sample(now, &snapshot);
     NameNewcomers(&snapshot);
@@ -390,7 +397,6 @@ void Daemon::Scan(core::Instant now, core::Snapshot* snapshot) {
     if (!inotify_) WaitForInotify();
     next_whole_scan_ =
         now + scan_pace_.After(tree_.incomplete(), tree_.hears_all() ? kScanEvery : kScanEveryWithoutInotify);
-    ForgetSilentOwners(now);
   } else {
     tree_.ScanSuspects(now, snapshot);
     if (tree_.incomplete() && !scan_pace_.hurries()) {
@@ -418,6 +424,8 @@ void Daemon::Dispatch(const core::Decisions& decisions) {
   for (const core::SetCadence& cadence : decisions.cadences) tree_.SetCadence(cadence);
   for (const core::Note& note : decisions.notes) {
     WriteNote(note);
+    // Whoever could have given may have been moved out of the domain, or into it.
+    if (note.kind == core::NoteKind::kWithheld) LookAtAllOwnersSoon(note.at);
     if (note.kind == core::NoteKind::kCritical) KeepProcesses(tree_.PathOf(note.domain));
   }
 }
@@ -429,7 +437,10 @@ void Daemon::ApplyWire(const core::SetWire& wire) {
     // Cancelled: a later request for the same cgroup overtook this one.
     const bool expected = status.ok() || absl::IsNotFound(status) || absl::IsCancelled(status);
     if (expected || !failed_wires_.insert(id).second) return;
-    log_->Warn(EventLine(clock_.Now(), "wire_failed").Add("domain", path), TextOf(status));
+    log_->Warn(EventLine(clock_.Now(), "wire_failed")
+                   .Add("domain", path)
+                   .BoundBy(LogBudget::Cause::kDecision, identity::TenantOfCgroup(path)),
+               TextOf(status));
   };
   // A brake that could not be set is not there, so nobody may think it is.
   const auto answer = [this, complain, wire](const absl::Status& status) {

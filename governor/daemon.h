@@ -42,6 +42,7 @@
 #include "governor/kernel/reclaimer.h"
 #include "governor/kernel/retries.h"
 #include "governor/kernel/scan_pace.h"
+#include "governor/owner_budget.h"
 #include "governor/policy/watcher.h"
 #include "governor/session/server.h"
 #include "governor/status_file.h"
@@ -59,6 +60,7 @@ struct DaemonOptions {
   std::optional<std::string> cgroup_namespace_root;  // absent: found by looking
   std::string journal;                               // the directory of the journal; empty: none is kept
   std::uint64_t journal_size = 256 << 20;            // of all its segments, bytes
+  std::size_t clients_per_tenant = 1000;
   std::vector<std::string> guard_command;  // starts another guard when the first has died (Guard::Restart)
 };
 
@@ -83,8 +85,8 @@ class Daemon {
   // A client's process, between accept and detach.
   struct Owner {
     boost::asio::posix::stream_descriptor pidfd;  // readable when the process has exited
-    core::Instant accepted_at;
     identity::Peer peer;
+    std::string tenant;
     std::optional<core::ClientId> client;  // set by on_attach
   };
   struct ClientName {
@@ -92,6 +94,7 @@ class Daemon {
     std::string name;
     std::string cgroup;
     std::string container;
+    std::string tenant;
     std::uint64_t cookie = 0;
     core::CgroupId at{};     // as the engine has it
     bool enforcing = false;  // as it was told
@@ -192,16 +195,23 @@ class Daemon {
                          const std::vector<core::ClientEvent>& events);
   void HearJournal(core::Instant now);
 
-  // Clients, on the control thread.
+  // Who is connected, daemon_owners.cc. On the control thread.
   void OnConnection(identity::AcceptedConnection connection);
+  absl::Status AdmitOwner(identity::AcceptedConnection* connection, bool* unheard);
+  void OnConnectionEnded(const session::ConnectionEnd& end);
+  void EndOwner(std::uint64_t cookie, const absl::Status& why);
+  void WatchOwner(std::uint64_t cookie);
+  void KeepHouse(core::Instant now);
+  void LookAtOwners(std::size_t most);
+  void LookAtOwner(std::uint64_t cookie, const Owner& owner);
+  void LookAtAllOwnersSoon(core::Instant now);
+
+  // Clients, daemon_clients.cc. On the control thread.
   void OnAttach(session::AttachRequest request);
   const core::Rule& RuleAt(core::CgroupId cgroup, const identity::Peer& peer) const;
   void TellModes();
   void OnOutcome(core::ClientOutcome outcome);
   void OnDetached(core::ClientId client, const std::string& why);
-  void OnConnectionEnded(const session::ConnectionEnd& end);
-  void WatchOwner(std::uint64_t cookie);
-  void ForgetSilentOwners(core::Instant now);
 
   void Stop();
 
@@ -256,6 +266,13 @@ class Daemon {
   std::set<core::CgroupId> read_now_;           // alarmed, or with an outcome to verify
   core::Snapshot early_;                        // scanned outside of a tick, for the next one
   std::map<std::uint64_t, Owner> owners_;       // by socket cookie
+  OwnerBudget owner_budget_;
+  identity::AttestorOptions attestor_;
+  core::Instant next_house_;
+  double looks_due_ = 0;         // at owners
+  std::uint64_t looked_at_ = 0;  // the last one
+  std::size_t looks_in_haste_ = 0;
+  core::Instant next_haste_;
   std::map<core::ClientId, ClientName> names_;
   std::vector<core::ClientId> left_;       // their names go with the next tick
   std::set<core::CgroupId> failed_wires_;  // said once each

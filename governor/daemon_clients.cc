@@ -7,16 +7,9 @@
 
 #include "governor/core/words.h"
 #include "governor/daemon.h"
-#include "governor/identity/tenant.h"
-#include "governor/kernel/watch_fd.h"
 
 namespace memgov {
 namespace {
-
-// A connection that has not said Hello by then is gone, or the session room is about to end it.
-constexpr auto kSilence = std::chrono::seconds(15);
-// So many may be silent at a time; each costs a descriptor. Above that new connections are closed unheard.
-constexpr std::size_t kMostSilent = 4096;
 
 // Whose process it is, as far as it is known.
 void AddWorkload(const identity::Peer& peer, EventLine* line) {
@@ -35,29 +28,6 @@ void AddWorkload(const identity::Peer& peer, EventLine* line) {
 
 }  // namespace
 
-void Daemon::OnConnection(identity::AcceptedConnection connection) {
-  if (owners_.size() >= names_.size() + kMostSilent) return;
-  session::Ticket ticket{.cookie = connection.cookie};
-  if (connection.peer.ok()) {
-    identity::AttestedPeer& attested = *connection.peer;
-    auto pidfd = kernel::WatchFd(io_, kernel::UniqueFd(attested.pidfd.Release()), "a client's process");
-    if (!pidfd.ok()) return;  // no more can be served now; the peer tries again later
-    ticket.pid = attested.peer.pid;
-    ticket.cgroup = attested.peer.cgroup;
-    ticket.container = attested.peer.container;
-    ticket.tenant = identity::TenantOf(attested.peer);
-    owners_.insert_or_assign(connection.cookie, Owner{.pidfd = *std::move(pidfd),
-                                                      .accepted_at = clock_.Now(),
-                                                      .peer = attested.peer,
-                                                      .client = std::nullopt});
-  } else {
-    ticket.refusal = connection.peer.status();
-    log_->Warn(EventLine(clock_.Now(), "refused"),
-               "refused a connection: " + TextOf(connection.peer.status()));
-  }
-  sessions_->Adopt(connection.fd.Release(), std::move(ticket));
-}
-
 void Daemon::OnAttach(session::AttachRequest request) {
   const core::Instant now = clock_.Now();
   const auto owner = owners_.find(request.ticket.cookie);
@@ -67,11 +37,12 @@ void Daemon::OnAttach(session::AttachRequest request) {
   line.Add("client", static_cast<std::int64_t>(request.client))
       .Add("pid", std::int64_t{request.ticket.pid})
       .Add("name", request.name)
-      .Add("cgroup", request.ticket.cgroup);
+      .Add("cgroup", request.ticket.cgroup)
+      .BoundBy(LogBudget::Cause::kConnection, request.ticket.tenant);
   if (owner != owners_.end()) AddWorkload(owner->second.peer, &line);
   const std::string who = fmt::format("{} (pid {})", request.name, request.ticket.pid);
   if (!cgroup.ok() || owner == owners_.end()) {
-    std::string why = "the process that connected has exited";
+    std::string why = "the process that connected has exited, or did not say Hello in time";
     if (absl::IsPermissionDenied(cgroup.status())) {
       why = fmt::format(
           "cgroup {} is outside of what this governor watches ({}); start memgovd with --root to include it",
@@ -79,7 +50,10 @@ void Daemon::OnAttach(session::AttachRequest request) {
     } else if (!cgroup.ok()) {
       why = TextOf(cgroup.status());
     }
-    sessions_->Refuse(request.client, absl::PermissionDeniedError(why));
+    sessions_->Refuse(request.client,
+                      cgroup.ok() ? absl::AbortedError(why) : absl::PermissionDeniedError(why));
+    if (owner != owners_.end()) owners_.erase(owner);
+    owner_budget_.Remove(request.ticket.cookie);
     log_->Write(std::move(line), fmt::format("refused {}: {}", who, why));
     return;
   }
@@ -87,10 +61,12 @@ void Daemon::OnAttach(session::AttachRequest request) {
                             .name = request.name,
                             .cgroup = request.ticket.cgroup,
                             .container = request.ticket.container,
+                            .tenant = request.ticket.tenant,
                             .cookie = request.ticket.cookie,
                             .at = *cgroup,
                             .enforcing = false};
   owner->second.client = request.client;
+  owner_budget_.SaidHello(request.ticket.cookie);
   WatchOwner(request.ticket.cookie);
 
   const core::Rule& rule = RuleAt(*cgroup, owner->second.peer);
@@ -133,7 +109,8 @@ void Daemon::TellModes() {
                     .Add("client", static_cast<std::int64_t>(id))
                     .Add("pid", std::int64_t{client.pid})
                     .Add("name", client.name)
-                    .Add("cgroup", client.cgroup),
+                    .Add("cgroup", client.cgroup)
+                    .BoundBy(LogBudget::Cause::kConnection, client.tenant),
                 fmt::format("{} (pid {}): rule {} {}", client.name, client.pid, rule.name,
                             enforcing ? "enforces" : "observes"));
   }
@@ -163,41 +140,14 @@ void Daemon::OnDetached(core::ClientId client, const std::string& why) {
                   .Add("client", static_cast<std::int64_t>(client))
                   .Add("pid", std::int64_t{name->second.pid})
                   .Add("name", name->second.name)
-                  .Add("cgroup", name->second.cgroup),
+                  .Add("cgroup", name->second.cgroup)
+                  .BoundBy(LogBudget::Cause::kConnection, name->second.tenant),
               fmt::format("detached {} (pid {}): {}", name->second.name, name->second.pid, why));
   owners_.erase(name->second.cookie);
+  owner_budget_.Remove(name->second.cookie);
   left_.push_back(client);  // what is still in flight for it ends with its name
   events_.emplace_back(core::ClientDetached{client});
   Wake();
-}
-
-// The owner goes with its connection. What the peer did wrong is said.
-void Daemon::OnConnectionEnded(const session::ConnectionEnd& end) {
-  owners_.erase(end.ticket.cookie);
-  if (end.why.ok() || stopping_) return;
-  log_->Write(EventLine(clock_.Now(), "dropped")
-                  .Add("pid", std::int64_t{end.ticket.pid})
-                  .Add("cgroup", end.ticket.cgroup)
-                  .Add("tenant", end.ticket.tenant),
-              fmt::format("dropped the connection of pid {} in {}: {}", end.ticket.pid, end.ticket.cgroup,
-                          TextOf(end.why)));
-}
-
-// A forked child can keep the connection of a dead process open; the pidfd tells.
-void Daemon::WatchOwner(std::uint64_t cookie) {
-  owners_.at(cookie).pidfd.async_wait(
-      boost::asio::posix::stream_descriptor::wait_read,
-      [this, cookie](const boost::system::error_code& error) {
-        const auto owner = owners_.find(cookie);
-        if (error || owner == owners_.end() || !owner->second.client) return;
-        sessions_->Refuse(*owner->second.client, absl::AbortedError("the process that attached has exited"));
-      });
-}
-
-void Daemon::ForgetSilentOwners(core::Instant now) {
-  std::erase_if(owners_, [now](const auto& entry) {
-    return !entry.second.client && now - entry.second.accepted_at > kSilence;
-  });
 }
 
 }  // namespace memgov

@@ -5,6 +5,7 @@
 #include "governor/core/explain.h"
 #include "governor/core/words.h"
 #include "governor/daemon.h"
+#include "governor/identity/tenant.h"
 
 namespace memgov {
 namespace {
@@ -76,6 +77,8 @@ void Daemon::WriteKill(const core::Note& note) {
   std::vector<core::ProcessSize> processes = ProcessesFor(kill);
   EventLine line(note.at, core::NameOf(note.kind));
   line.Add("domain", kill.domain).Add("cgroup", kill.cgroup);
+  line.BoundBy(LogBudget::Cause::kDecision,
+               identity::TenantOfCgroup(kill.cgroup.empty() ? kill.domain : kill.cgroup));
   line.Add("kills", static_cast<std::int64_t>(kill.count)).Add("usage", note.usage);
   if (note.limit) line.Add("limit", *note.limit);
   if (kill.victim) {
@@ -118,11 +121,15 @@ void Daemon::WriteNote(const core::Note& note) {
   if (note.cgroup) line.Add("cgroup", tree_.PathOf(*note.cgroup));
   const bool freezes = note.kind == core::NoteKind::kFrozen || note.kind == core::NoteKind::kThawed;
   if (freezes) who = tree_.PathOf(*note.cgroup);
+  // What the node itself comes to is told in any case.
+  std::string tenant;
+  if (note.domain != core::kNodeId) tenant = identity::TenantOfCgroup(domain);
   if (note.client) {
     line.Add("client", static_cast<std::int64_t>(*note.client));
     who = fmt::format("client {}", static_cast<std::uint64_t>(*note.client));
     if (const auto name = names_.find(*note.client); name != names_.end()) {
       line.Add("pid", std::int64_t{name->second.pid}).Add("name", name->second.name);
+      tenant = name->second.tenant;
       who = fmt::format("{} (pid {})", name->second.name, name->second.pid);
     }
   }
@@ -140,6 +147,7 @@ void Daemon::WriteNote(const core::Note& note) {
         .Add("held_ms", Milliseconds(note.reason.held))
         .EndObject();
   }
+  if (!tenant.empty()) line.BoundBy(LogBudget::Cause::kDecision, std::move(tenant));
   if (note.facts) AddFacts(*note.facts, &line);
   log_->Write(std::move(line), SentenceOf(note, domain, who));
 }

@@ -4,6 +4,7 @@
 #include <boost/asio/post.hpp>
 #include <utility>
 
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "governor/daemon.h"
@@ -54,7 +55,8 @@ void Daemon::TakePolicy(policy::Watcher::News news) {
 
   const core::Instant now = clock_.Now();
   if (!news.ok()) {
-    log_->Warn(EventLine(now, "policy_refused"), "the policy stays as it was: " + status.degraded);
+    log_->Warn(EventLine(now, "policy_refused"),
+               "the policy stays as it was: " + absl::StrReplaceAll(status.degraded, {{"\n", "; "}}));
     return;
   }
   log_->Write(EventLine(now, "policy_loaded").Add("rules", static_cast<std::int64_t>(news->rules.size())),

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "governor/core/json.h"
+#include "governor/core/printable.h"
 #include "governor/event_log.h"
 
 namespace memgov {
@@ -39,13 +40,6 @@ std::string Wrapped(std::string_view text, std::size_t indent) {
   return out;
 }
 
-// What cannot be printed would move the cursor: paths are other people's.
-std::string Printable(std::string text) {
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-  return text;
-}
-
 std::string_view ColourOf(CheckState state) {
   constexpr std::array<std::string_view, 3> kColours = {"\x1b[32m", "\x1b[33m", "\x1b[31m"};
   return kColours[static_cast<std::size_t>(state)];
@@ -65,12 +59,12 @@ std::string TableOf(const std::vector<Check>& checks, bool colours) {
     const std::string state = fmt::format("{:<{}}", NameOf(check.state), kStateWidth);
     fmt::format_to(std::back_inserter(out), "{:<{}}{}{}{}{}\n", check.name, kNameWidth,
                    colours ? ColourOf(check.state) : "", state, colours ? "\x1b[0m" : "",
-                   Wrapped(Printable(check.found), indent));
+                   Wrapped(core::Printable(check.found), indent));
     const auto add = [&](std::string_view label, const std::string& text) {
       if (text.empty()) return;
       const std::string padding(indent, ' ');
       fmt::format_to(std::back_inserter(out), "{}{:<{}}{}\n", padding, label, kLabelWidth,
-                     Wrapped(Printable(text), indent + kLabelWidth));
+                     Wrapped(core::Printable(text), indent + kLabelWidth));
     };
     add("lost:", check.lost);
     add("get it:", check.remedy);

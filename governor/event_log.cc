@@ -8,8 +8,10 @@
 #include <cmath>
 #include <iterator>
 #include <utility>
+#include <vector>
 
 #include "governor/core/json.h"
+#include "governor/core/printable.h"
 
 namespace memgov {
 namespace {
@@ -48,6 +50,11 @@ EventLine& EventLine::Add(std::string_view key, double value) {
   } else {
     json_ += "null";
   }
+  return *this;
+}
+
+EventLine& EventLine::BoundBy(LogBudget::Cause cause, std::string tenant) {
+  bound_.emplace(cause, std::move(tenant));
   return *this;
 }
 
@@ -103,14 +110,38 @@ std::string EventLog::Render(EventLine line, std::string_view sentence, bool war
     line.Add("text", sentence);
     return line.json() + "}";
   }
-  return fmt::format("{:.3f} {}{}", SecondsOf(line.at()), warning ? "warning: " : "", sentence);
+  return fmt::format("{:.3f} {}{}", SecondsOf(line.at()), warning ? "warning: " : "",
+                     core::Printable(sentence));
+}
+
+bool EventLog::Allows(const EventLine& line) {
+  if (!line.bound()) return true;
+  const std::lock_guard lock(budgeting_);
+  return budget_.Allows(line.bound()->first, line.bound()->second, line.at());
+}
+
+void EventLog::TellLeftOut(core::Instant now) {
+  std::vector<base::Tally::Line> lines;
+  {
+    const std::lock_guard lock(budgeting_);
+    lines = budget_.TakeLeftOut(now);
+  }
+  for (const base::Tally::Line& left_out : lines) {
+    const std::string who = left_out.who.empty() ? "other tenants" : "tenant " + left_out.who;
+    EventLine line(now, "left_out");
+    line.Add("tenant", left_out.who).Add("lines", static_cast<std::int64_t>(left_out.count));
+    Write(std::move(line), fmt::format("{} lines about {} were left out in the last {:.0f} s", left_out.count,
+                                       who, SecondsOf(core::Instant(left_out.over))));
+  }
 }
 
 void EventLog::Write(EventLine line, std::string_view sentence) {
+  if (!Allows(line)) return;
   logger_->info("{}", Render(std::move(line), sentence, false));
 }
 
 void EventLog::Warn(EventLine line, std::string_view sentence) {
+  if (!Allows(line)) return;
   logger_->warn("{}", Render(std::move(line), sentence, true));
 }
 

@@ -2,16 +2,23 @@
 //
 // Writing never blocks the control thread: lines go through a bounded queue to a thread of their own, and
 // when the reader of our stderr is too slow the oldest waiting lines are dropped.
+//
+// Whatever others named is written so that it can neither forge a line nor command a terminal
+// (core/printable.h).
 
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "governor/core/units.h"
+#include "governor/log_budget.h"
 
 namespace spdlog {
 class logger;
@@ -37,7 +44,12 @@ class EventLine {
   EventLine& BeginItem();
   EventLine& EndArray();
 
+  // A tenant can bring this line about as often as it likes: it counts in its budget (log_budget.h), and is
+  // left out where that is used up.
+  EventLine& BoundBy(LogBudget::Cause cause, std::string tenant);
+
   core::Instant at() const { return at_; }
+  const std::optional<std::pair<LogBudget::Cause, std::string>>& bound() const { return bound_; }
   // The object without its closing brace.
   const std::string& json() const { return json_; }
 
@@ -46,6 +58,7 @@ class EventLine {
 
   core::Instant at_;
   std::string json_;
+  std::optional<std::pair<LogBudget::Cause, std::string>> bound_;
   bool first_in_object_ = false;
 };
 
@@ -63,12 +76,18 @@ class EventLog {
   void Write(EventLine line, std::string_view sentence);
   void Warn(EventLine line, std::string_view sentence);
 
+  // Says how many lines of whom were left out, where that is due. Once a second or so.
+  void TellLeftOut(core::Instant now);
+
   LogFormat format() const { return format_; }
 
  private:
+  bool Allows(const EventLine& line);
   std::string Render(EventLine line, std::string_view sentence, bool warning) const;
 
   const LogFormat format_;
+  std::mutex budgeting_;
+  LogBudget budget_;  // guarded by budgeting_
   std::shared_ptr<spdlog::logger> logger_;
 };
 

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "governor/core/printable.h"
 #include "governor/daemon.h"
 #include "governor/doctor.h"
 #include "governor/kernel/process.h"
@@ -55,7 +56,7 @@ struct Flags {
 };
 
 int Fail(int code, const absl::Status& status) {
-  std::cerr << "memgovd: " << status.message() << "\n";
+  std::cerr << "memgovd: " << memgov::core::PrintableLines(memgov::TextOf(status)) << "\n";
   return code;
 }
 
@@ -161,6 +162,13 @@ int main(int argc, char** argv) {
       ->type_name("PATH");
   app.add_option("--log-format", flags.log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option(
+         "--clients-per-tenant", flags.daemon.clients_per_tenant,
+         "most processes of one container (one cgroup outside of containers) that are served; beyond it "
+         "large ones take the places of small ones")
+      ->type_name("N")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{20000}))
       ->capture_default_str();
   app.add_option("--journal", flags.daemon.journal,
                  "record all that is read, said and decided in this directory, for memgovctl replay")

@@ -101,7 +101,29 @@ class FairShare {
     return LeastBelow(*node, rank);
   }
 
-  // The same where the tenant itself may have no more.
+  // For what cannot be taken back, such as a turn: whether the tenant may have one more where `most` are for
+  // all. Beyond `most` only a small branch may, up to the n-squared part of its parent's share where n
+  // branches have any. All together so remain within a small multiple of `most` (1 + 1/4 + 1/9 ... for each
+  // level at which they part), however many branches somebody makes.
+  bool Fits(std::string_view tenant, std::size_t most) const {
+    if (total() < most) return true;
+    const Node* node = &root_;
+    double share = static_cast<double>(most);
+    Levels levels(tenant);
+    while (levels.Next()) {
+      const auto child = node->children.find(levels.name());
+      const bool is_new = child == node->children.end();
+      const std::size_t branches = node->children.size() + (node->own.empty() ? 0 : 1) + (is_new ? 1 : 0);
+      share /= static_cast<double>(branches * branches);
+      if (static_cast<double>(is_new ? 1 : child->second->count + 1) <= share) return true;
+      if (is_new) return false;
+      node = child->second.get();
+    }
+    const std::size_t branches = node->children.size() + 1;
+    return static_cast<double>(node->own.size() + 1) <= share / static_cast<double>(branches * branches);
+  }
+
+  // As WhoYields, where the tenant itself may have no more.
   std::optional<Holder> WhoYieldsOf(std::string_view tenant, std::int64_t rank = 0) const {
     const Node* node = Find(tenant);
     return node == nullptr ? std::nullopt : LeastBelow(*node, rank);

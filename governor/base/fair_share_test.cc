@@ -100,6 +100,24 @@ TEST(FairShare, TheLeastRankYieldsFirst) {
   EXPECT_EQ(shares.WhoYieldsOf("/nobody", 55), std::nullopt);
 }
 
+TEST(FairShare, WhatCannotBeTakenBackStaysWithinASmallMultiple) {
+  FairShare shares;
+  FairShare::Holder next = 0;
+  const auto take = [&](const std::string& tenant, int tries) {
+    int got = 0;
+    for (int i = 0; i < tries && shares.Fits(tenant, 1000); ++i, ++got) shares.Add(tenant, ++next);
+    return got;
+  };
+  for (int i = 0; i < 1000; ++i) take("/tenants/evil/x" + std::to_string(i), 1000);
+  EXPECT_LE(shares.total(), 1700u);
+  EXPECT_EQ(take("/tenants/good", 1000), 250) << "a sibling of all of them, at the level where they part";
+  EXPECT_GE(take("/tenants/also/good", 1000), 100);
+  EXPECT_EQ(take("/tenants/evil/another", 1000), 0);
+  for (int i = 0; i < 1000; ++i)
+    take("/tenants/evil/x/" + std::to_string(i % 10) + "/" + std::to_string(i), 1000);
+  EXPECT_LE(shares.total(), 3000u) << "nor by levels";
+}
+
 TEST(FairShare, DeepPathsAreOneWithWhatLiesAtTheLastLevel) {
   FairShare shares;
   std::string deep;

@@ -15,6 +15,12 @@ class TokenBucket {
   // `per_second` > 0 tokens come, at most `burst` are kept; full at the beginning.
   TokenBucket(double per_second, double burst) : per_second_(per_second), burst_(burst), level_(burst) {}
 
+  // Whether they are there.
+  bool Has(core::Instant now, double tokens = 1) {
+    Fill(now);
+    return level_ >= tokens;
+  }
+
   // Takes `tokens` if they are there.
   bool Take(core::Instant now, double tokens = 1) {
     Fill(now);

@@ -1,4 +1,5 @@
-// Text inside JSON, always valid: bytes that are no UTF-8 become U+FFFD.
+// Text inside JSON, always valid and without what a terminal would obey (printable.h): bytes that are no
+// UTF-8 become U+FFFD.
 
 #pragma once
 

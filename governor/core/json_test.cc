@@ -10,6 +10,11 @@ TEST(JsonString, EscapesWhatJsonReserves) {
   EXPECT_EQ(JsonString(""), "\"\"");
 }
 
+TEST(JsonString, EscapesWhatIsNotSeen) {
+  EXPECT_EQ(JsonString("\u009b\u202e\x7f"), "\"\\u009b\\u202e\\u007f\"");
+  EXPECT_EQ(JsonString("\U000e0041"), "\"\\udb40\\udc41\"") << "a pair";
+}
+
 TEST(JsonString, KeepsText) { EXPECT_EQ(JsonString("/kubepods/größe-日本"), "\"/kubepods/größe-日本\""); }
 
 TEST(JsonString, ReplacesBytesThatAreNoText) {

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "governor/core/explain.h"
+#include "governor/core/printable.h"
 #include "governor/core/words.h"
 #include "governor/ctl/command.h"
 #include "governor/journal/reader.h"
@@ -73,11 +74,11 @@ class Printer {
                                                           : "begins anew";
     std::cout << Bold(fmt::format("{:.6f} segment {} of {}: {}, {} cgroups, {} clients, memgov {}", now,
                                   header.sequence, WallTimeOf(header.opened_ns), how, keyframe.cgroups.size(),
-                                  keyframe.clients.size(), header.memgov_version))
+                                  keyframe.clients.size(), core::Printable(header.memgov_version)))
               << "\n";
     if (keyframe.lost_ticks > 0) {
       std::cout << Red(fmt::format("  {} ticks before could not be recorded: {}", keyframe.lost_ticks,
-                                   keyframe.lost_why))
+                                   core::Printable(keyframe.lost_why)))
                 << "\n";
     }
     if (link == journal::Link::kContinues) return;
@@ -99,7 +100,8 @@ class Printer {
     if (!all_ && decisions->notes.empty()) return;
     std::cout << fmt::format("{:.6f} tick: {} samples, {} client events, {} decisions\n", SecondsOf(now),
                              tick.snapshot.samples.size(), tick.events.size(), journal::CountOf(*decisions));
-    for (const core::Note& note : decisions->notes) std::cout << "  " << TextOf(note) << "\n";
+    for (const core::Note& note : decisions->notes)
+      std::cout << "  " << core::Printable(TextOf(note)) << "\n";
   }
 
   std::string TextOf(const core::Note& note) const {
@@ -132,7 +134,8 @@ int Print(const Flags& flags) {
       printer.Print(*entry, reader->header());
     }
   }
-  for (const std::string& trouble : reader->troubles()) std::cerr << "memgovctl: " << trouble << "\n";
+  for (const std::string& trouble : reader->troubles())
+    std::cerr << "memgovctl: " << core::Printable(trouble) << "\n";
   return reader->troubles().empty() ? kYes : kNo;
 }
 

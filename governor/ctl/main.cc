@@ -6,6 +6,7 @@
 #include <exception>
 #include <iostream>
 
+#include "governor/core/printable.h"
 #include "governor/ctl/command.h"
 
 namespace memgov::ctl {
@@ -19,7 +20,7 @@ std::string Painted(const char* colour, const std::string& text) {
 }  // namespace
 
 int Fail(const std::string& what) {
-  std::cerr << "memgovctl: " << what << "\n";
+  std::cerr << "memgovctl: " << core::PrintableLines(what) << "\n";
   return kCannot;
 }
 

@@ -9,6 +9,7 @@
 
 #include "governor/core/explain.h"
 #include "governor/core/json.h"
+#include "governor/core/printable.h"
 #include "governor/ctl/command.h"
 #include "governor/journal/compare.h"
 #include "governor/journal/replay.h"
@@ -59,7 +60,7 @@ double RateOf(std::uint64_t ticks, double seconds) {
 }
 
 void SayTroubles(const std::vector<std::string>& troubles) {
-  for (const std::string& trouble : troubles) std::cerr << "memgovctl: " << trouble << "\n";
+  for (const std::string& trouble : troubles) std::cerr << "memgovctl: " << core::Printable(trouble) << "\n";
 }
 
 // --- with the recorded policies
@@ -102,10 +103,10 @@ int Judge(const Flags& flags) {
   if (identical) return code;
   for (const std::string& version : result->versions) {
     if (version == MEMGOV_VERSION) continue;
-    std::cout << "written by memgov " << version << ", replayed by " MEMGOV_VERSION << "\n";
+    std::cout << "written by memgov " << core::Printable(version) << ", replayed by " MEMGOV_VERSION << "\n";
   }
   std::cout << "the first that differs:\n";
-  for (const std::string& line : result->difference) std::cout << line << "\n";
+  for (const std::string& line : result->difference) std::cout << core::Printable(line) << "\n";
   return code;
 }
 
@@ -158,7 +159,8 @@ std::string JsonOf(const journal::Tally& tally, core::Instant begins) {
 }
 
 void Row(std::string_view name, const std::string& recorded, const std::string& replayed) {
-  const std::string line = fmt::format("{:<34} {:<30} {:<30}", name, recorded, replayed);
+  const std::string line =
+      fmt::format("{:<34} {:<30} {:<30}", name, core::Printable(recorded), core::Printable(replayed));
   std::cout << (recorded == replayed ? line : Bold(line)) << "\n";
 }
 
@@ -186,7 +188,7 @@ void PrintContainers(const journal::Comparison& comparison) {
     const auto whom = [](const journal::Asked* asked) {
       return asked == nullptr ? std::string("-") : fmt::format("{}", fmt::join(asked->whom, ", "));
     };
-    std::cout << path << "\n";
+    std::cout << core::Printable(path) << "\n";
     Row("  asked", TextOf(recorded), TextOf(replayed));
     Row("  first", first(recorded), first(replayed));
     Row("  whom", whom(recorded), whom(replayed));

@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "governor/core/json.h"
+#include "governor/core/printable.h"
 #include "governor/ctl/command.h"
 #include "governor/journal/known_world.h"
 #include "governor/journal/reader.h"
@@ -154,7 +155,7 @@ std::optional<Recording> ReadJournal(const std::string& path) {
       world.Take(record.now, journal::SnapshotOf(*keyframe), journal::EventsOf(*keyframe));
     }
   }
-  for (const std::string& trouble : reader->troubles()) std::cerr << trouble << "\n";
+  for (const std::string& trouble : reader->troubles()) std::cerr << core::Printable(trouble) << "\n";
   auto scenario = world.ToScenario();
   if (!scenario) {
     Fail(path + ": no program was recorded for any time");

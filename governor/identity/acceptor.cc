@@ -1,7 +1,9 @@
 #include "governor/identity/acceptor.h"
 
 #include <sys/socket.h>
+#include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <optional>
@@ -12,6 +14,8 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/error_code.hpp>
 
+#include "governor/base/token_bucket.h"
+#include "governor/identity/tenant.h"
 #include "governor/identity/unix_listener.h"
 
 namespace memgov::identity {
@@ -19,6 +23,19 @@ namespace {
 
 // Connections taken before the loop gets to run other handlers: a flood of connects must not hold up alarms.
 constexpr int kBatch = 8;
+constexpr int kRefusedBatch = 64;  // of those that are closed unheard
+// How much of our time goes into refusing, in microseconds of CPU. Beyond it the flood waits in the backlog,
+// which is everybody's; so the share is large, and the pauses are short.
+constexpr double kRefusingPerSecond = 250'000;
+constexpr double kRefusingBurst = 4'000;
+
+double CpuMicroseconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) * 1e-3;
+}
+
+core::Instant Now() { return core::Instant(std::chrono::steady_clock::now().time_since_epoch()); }
 
 }  // namespace
 
@@ -29,6 +46,7 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
        OnConnection on_connection)
       : options_(std::move(options)),
         on_connection_(std::move(on_connection)),
+        rate_(options_.rate),
         pod_names_(io, options_.look_up_pod ? options_.look_up_pod : LookInFiles(), {}),
         listener_(std::move(listener)),
         readable_(io),
@@ -43,6 +61,8 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
     if (!error) Wait();
     return error;
   }
+
+  std::vector<base::Tally::Line> TakeRefused(core::Instant now) { return rate_.TakeRefused(now); }
 
   void Close() {
     if (!listener_) return;
@@ -69,29 +89,65 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   void AcceptBatch() {
-    for (int i = 0; i < kBatch; ++i) {
-      if (!listener_) return;  // closed by the callback
+    const double began = CpuMicroseconds();
+    const core::Duration pause = AcceptSome();
+    if (!listener_) return;
+    if (refused_now_ > 0) {
+      refusing_.Spend(Now(), (CpuMicroseconds() - began) * refused_now_ / (refused_now_ + heard_now_));
+    }
+    const core::Duration wait = std::max(pause, refusing_.UntilPositive(Now()));
+    if (wait > core::Duration::zero()) return WaitAfter(wait);
+    Wait();
+  }
+
+  // How long to wait before the next.
+  core::Duration AcceptSome() {
+    heard_now_ = refused_now_ = 0;
+    while (heard_now_ < kBatch && refused_now_ < kRefusedBatch) {
+      if (!listener_) break;  // closed by the callback
       UniqueFd fd(::accept4(listener_->fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (fd.valid()) {
-        HandOn(std::move(fd));
+        if (std::optional<std::string> tenant = Admit(fd)) {
+          ++heard_now_;
+          HandOn(std::move(fd), *std::move(tenant));
+        } else {
+          ++refused_now_;
+        }
       } else if (errno == EAGAIN) {
-        return Wait();
+        break;
       } else if (errno != EINTR && errno != ECONNABORTED) {
         // Out of descriptors or memory. The connection stays in the backlog and the socket readable, so that
         // waiting for readability would spin.
-        return WaitAfter(options_.retry_after);
+        return options_.retry_after;
       }
     }
-    if (listener_) Wait();
+    return core::Duration::zero();
   }
 
-  void HandOn(UniqueFd fd) {
-    AcceptedConnection connection{.fd = std::move(fd), .cookie = 0, .peer = absl::UnknownError("")};
+  // The tenant of a new connection; absent: it connects too often.
+  std::optional<std::string> Admit(const UniqueFd& fd) {
+    const absl::StatusOr<ucred> who = CredentialsOf(fd.get());
+    if (!who.ok()) return "";
+    const core::Instant now = Now();
+    if (rate_.RefusesUnseen(who->pid, now)) return std::nullopt;
+    std::string tenant = TenantOfUser(who->uid);
+    if (who->pid > 0) {
+      const absl::StatusOr<std::string> cgroup = CgroupOf(who->pid, options_.attestor);
+      if (cgroup.ok()) tenant = TenantOfCgroup(*cgroup);
+    }
+    if (!rate_.Admit(who->pid, tenant, now)) return std::nullopt;
+    return tenant;
+  }
+
+  void HandOn(UniqueFd fd, std::string tenant) {
+    AcceptedConnection connection{
+        .fd = std::move(fd), .cookie = 0, .tenant = std::move(tenant), .peer = absl::UnknownError("")};
     if (absl::StatusOr<std::uint64_t> cookie = SocketCookie(connection.fd.get()); cookie.ok()) {
       connection.cookie = *cookie;
     }
     connection.peer = Attest(connection.fd.get(), options_.attestor);
     if (!connection.peer.ok()) return on_connection_(std::move(connection));
+    connection.tenant = TenantOf(connection.peer->peer);
     const ContainerName workload = connection.peer->peer.workload;
     if (workload.kind != ContainerKind::kPodContainer) return on_connection_(std::move(connection));
     // Weakly: whoever is still being looked up must not keep us alive.
@@ -108,6 +164,10 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
 
   const AcceptorOptions options_;
   const OnConnection on_connection_;
+  ConnectRate rate_;
+  base::TokenBucket refusing_{kRefusingPerSecond, kRefusingBurst};  // of CPU
+  int heard_now_ = 0;                                               // of this batch
+  int refused_now_ = 0;
   PodNameFinder pod_names_;
   std::optional<UnixListener> listener_;  // absent: closed
   boost::asio::posix::stream_descriptor readable_;
@@ -128,6 +188,8 @@ absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(boost::asio::io_conte
 }
 
 Acceptor::~Acceptor() { Stop(); }
+
+std::vector<base::Tally::Line> Acceptor::TakeRefused(core::Instant now) { return impl_->TakeRefused(now); }
 
 void Acceptor::Stop() { impl_->Close(); }
 

@@ -1,5 +1,6 @@
 // The governor's Unix socket: makes it, accepts, and says who connected. It speaks no protocol; whoever gets
-// the connection does, also with peers that could not be identified, so that they learn why.
+// the connection does, also with peers that could not be identified, so that they learn why. A tenant that
+// connects too often is closed unheard, before it costs anything (connect_rate.h).
 
 #pragma once
 
@@ -11,10 +12,13 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "governor/base/tally.h"
 #include "governor/core/units.h"
 #include "governor/identity/attestor.h"
+#include "governor/identity/connect_rate.h"
 #include "governor/identity/pod_name_finder.h"
 #include "governor/identity/unique_fd.h"
 
@@ -23,6 +27,7 @@ namespace memgov::identity {
 struct AcceptedConnection {
   UniqueFd fd;                        // connected, FD_CLOEXEC and O_NONBLOCK
   std::uint64_t cookie = 0;           // SO_COOKIE, also where `peer` is an error
+  std::string tenant;                 // tenant.h; where `peer` is an error, as far as it could be told
   absl::StatusOr<AttestedPeer> peer;  // an error is the reason to tell the peer
 };
 
@@ -32,6 +37,7 @@ struct AcceptorOptions {
   int backlog = 1024;       // connections that wait in the kernel for us
   core::Duration retry_after = std::chrono::milliseconds(200);  // when descriptors or memory ran out
   AttestorOptions attestor = {};
+  ConnectRate::Options rate = {};
   PodNameFinder::Look look_up_pod = {};  // empty: LookInFiles()
 };
 
@@ -52,6 +58,9 @@ class Acceptor {
 
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
+
+  // Tenants whose connections were closed unheard because they were too many, to be told by now.
+  std::vector<base::Tally::Line> TakeRefused(core::Instant now);
 
   // Accepts nobody any more, hands nobody on, and removes the socket file, unless somebody replaced it
   // meanwhile. Waits for nothing.

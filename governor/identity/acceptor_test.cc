@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "governor/identity/tenant.h"
 #include "tests/cpp/temporary_directory.h"
 
 namespace memgov::identity {
@@ -101,6 +102,40 @@ TEST_F(AcceptorTest, TakesMoreThanOneBatchAtOnce) {
   std::vector<UniqueFd> clients(50);
   for (UniqueFd& client : clients) client = Connect(path_);
   RunUntilAccepted(50);
+}
+
+TEST_F(AcceptorTest, ClosesATenantThatConnectsTooOftenUnheard) {
+  AcceptorOptions options;
+  options.socket_path = path_;
+  options.rate = {.limits = {.per_second = 0.001, .burst = 3, .most = 100}};
+  const auto acceptor = Acceptor::Listen(io_, std::move(options), [this](AcceptedConnection c) {
+    EXPECT_FALSE(c.tenant.empty());
+    EXPECT_EQ(c.tenant, TenantOf(c.peer->peer));
+    accepted_.push_back(std::move(c));
+  });
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  std::vector<UniqueFd> clients(200);
+  for (UniqueFd& client : clients) client = Connect(path_);
+  RunUntilAccepted(3);
+  // All are taken from the backlog, and the others hear nothing but the end.
+  std::size_t ended = 0;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (ended < 197 && std::chrono::steady_clock::now() < deadline) {
+    io_.run_one_for(std::chrono::milliseconds(10));
+    ended = 0;
+    for (const UniqueFd& client : clients) {
+      char byte = 0;
+      ended += ::recv(client.get(), &byte, 1, MSG_DONTWAIT) == 0 ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(ended, 197u);
+  EXPECT_EQ(accepted_.size(), 3u);
+  const auto later =
+      core::Instant(std::chrono::steady_clock::now().time_since_epoch()) + std::chrono::minutes(1);
+  const auto refused = (*acceptor)->TakeRefused(later);
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(refused[0].count, 197u);
+  EXPECT_EQ(refused[0].who, accepted_[0].tenant);
 }
 
 TEST_F(AcceptorTest, TheSocketIsForEverybodyAndItsDirectoryToo) {

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "governor/identity/container_name.h"
 
 #ifndef SO_PEERPIDFD
@@ -64,6 +65,22 @@ absl::StatusOr<std::string> ReadProcFile(pid_t pid, absl::string_view name) {
   return absl::ErrnoToStatus(errno, path);
 }
 
+// As seen from our cgroup namespace.
+absl::StatusOr<std::string> SeenCgroupOf(pid_t pid) {
+  const absl::StatusOr<std::string> cgroups = ReadProcFile(pid, "cgroup");
+  if (!cgroups.ok()) return cgroups.status();
+  absl::StatusOr<std::string> path = MemoryCgroupPath(*cgroups);
+  if (path.ok()) return path;
+  return absl::UnauthenticatedError(absl::StrCat("/proc/", pid, "/cgroup: ", path.status().message()));
+}
+
+absl::StatusOr<std::string> Resolve(absl::string_view seen, const AttestorOptions& options) {
+  if (!options.cgroup_namespace_root) return NamespaceUnknown();
+  absl::StatusOr<std::string> cgroup = ResolveCgroupPath(seen, *options.cgroup_namespace_root);
+  if (!cgroup.ok()) return absl::UnauthenticatedError(cgroup.status().message());
+  return cgroup;
+}
+
 // What /proc says about a process at one moment.
 struct Look {
   std::uint64_t start_time = 0;  // clock ticks since boot
@@ -90,12 +107,8 @@ absl::StatusOr<Look> LookAt(pid_t pid) {
     return absl::UnauthenticatedError(absl::StrCat("the main thread of the process that connected (pid ", pid,
                                                    ") has exited, so its cgroup cannot be told"));
   }
-  const absl::StatusOr<std::string> cgroups = ReadProcFile(pid, "cgroup");
-  if (!cgroups.ok()) return cgroups.status();
-  absl::StatusOr<std::string> path = MemoryCgroupPath(*cgroups);
-  if (!path.ok()) {
-    return absl::UnauthenticatedError(absl::StrCat("/proc/", pid, "/cgroup: ", path.status().message()));
-  }
+  absl::StatusOr<std::string> path = SeenCgroupOf(pid);
+  if (!path.ok()) return path.status();
   look.cgroup = *std::move(path);
   return look;
 }
@@ -133,13 +146,37 @@ absl::StatusOr<std::uint64_t> SocketCookie(int socket) {
   return absl::ErrnoToStatus(errno, "getsockopt(SO_COOKIE)");
 }
 
-absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) {
+absl::StatusOr<ucred> CredentialsOf(int socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
-    return absl::ErrnoToStatus(errno, "getsockopt(SO_PEERCRED)");
-  }
-  const pid_t pid = credentials.pid;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) return credentials;
+  return absl::ErrnoToStatus(errno, "getsockopt(SO_PEERCRED)");
+}
+
+absl::StatusOr<std::string> CgroupOf(pid_t pid, const AttestorOptions& options) {
+  const absl::StatusOr<std::string> seen = SeenCgroupOf(pid);
+  if (!seen.ok()) return seen.status();
+  return Resolve(*seen, options);
+}
+
+core::Bytes ResidentOf(pid_t pid) {
+  const absl::StatusOr<std::string> statm = ReadProcFile(pid, "statm");  // pages: size, resident, ...
+  if (!statm.ok()) return 0;
+  const std::vector<absl::string_view> fields = absl::StrSplit(*statm, ' ');
+  core::Bytes pages = 0;
+  if (fields.size() < 2 || !absl::SimpleAtoi(fields[1], &pages)) return 0;
+  return pages * ::sysconf(_SC_PAGESIZE);
+}
+
+std::string CommandOf(pid_t pid) {
+  const absl::StatusOr<std::string> comm = ReadProcFile(pid, "comm");
+  return comm.ok() ? std::string(absl::StripSuffix(*comm, "\n")) : "";
+}
+
+absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) {
+  const absl::StatusOr<ucred> credentials = CredentialsOf(socket);
+  if (!credentials.ok()) return credentials.status();
+  const pid_t pid = credentials->pid;
   if (pid <= 0) {
     return absl::UnauthenticatedError(
         "the process that connected is not visible from memgovd's pid namespace; run memgovd in the host's "
@@ -150,8 +187,8 @@ absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) 
 
   AttestedPeer attested;
   attested.peer.pid = pid;
-  attested.peer.uid = credentials.uid;
-  attested.peer.gid = credentials.gid;
+  attested.peer.uid = credentials->uid;
+  attested.peer.gid = credentials->gid;
   attested.peer.cookie = *cookie;
   absl::StatusOr<std::optional<UniqueFd>> at_connect = std::nullopt;
   if (options.use_peer_pidfd) at_connect = PeerPidfd(socket, pid);
@@ -181,9 +218,8 @@ absl::StatusOr<AttestedPeer> Attest(int socket, const AttestorOptions& options) 
                        again->cgroup, " while it was identified; connect again"));
     }
   }
-  if (!options.cgroup_namespace_root) return NamespaceUnknown();
-  absl::StatusOr<std::string> cgroup = ResolveCgroupPath(look->cgroup, *options.cgroup_namespace_root);
-  if (!cgroup.ok()) return absl::UnauthenticatedError(cgroup.status().message());
+  absl::StatusOr<std::string> cgroup = Resolve(look->cgroup, options);
+  if (!cgroup.ok()) return cgroup.status();
   attested.peer.cgroup = *std::move(cgroup);
   attested.peer.workload = ParseContainerName(attested.peer.cgroup);
   attested.peer.container = DisplayName(attested.peer.workload);

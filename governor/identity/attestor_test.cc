@@ -82,6 +82,24 @@ TEST(MemoryCgroupPath, ReadsWhatHostsShow) {
   }
 }
 
+TEST(LooksAtAProcess, TellItsCgroupMemoryAndName) {
+  const pid_t self = ::getpid();
+  EXPECT_EQ(*CgroupOf(self), *MemoryCgroupPath(ReadFile("/proc/self/cgroup")));
+  EXPECT_THAT(std::string(CgroupOf(self, {.cgroup_namespace_root = "/a/b"})->substr(0, 4)), "/a/b");
+  EXPECT_FALSE(CgroupOf(self, {.cgroup_namespace_root = std::nullopt}).ok());
+  EXPECT_GT(ResidentOf(self), core::kMiB);
+  EXPECT_EQ(CommandOf(self) + "\n", ReadFile("/proc/self/comm"));
+}
+
+TEST(LooksAtAProcess, AreNothingWhereItIsGone) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(CgroupOf(child).status().code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(ResidentOf(child), 0);
+  EXPECT_EQ(CommandOf(child), "");
+}
+
 TEST(ResolveCgroupPath, IsTheSamePathInTheHostsNamespace) {
   EXPECT_EQ(*ResolveCgroupPath("/", "/"), "/");
   EXPECT_EQ(*ResolveCgroupPath("/a/b", "/"), "/a/b");
