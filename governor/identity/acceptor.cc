@@ -26,7 +26,7 @@ constexpr int kBatch = 8;
 constexpr int kRefusedBatch = 64;  // of those that are closed unheard
 // How much of our time goes into refusing, in microseconds of CPU. Beyond it the flood waits in the backlog,
 // which is everybody's; so the share is large, and the pauses are short.
-constexpr double kRefusingPerSecond = 250'000;
+constexpr double kRefusingPerSecond = 200'000;
 constexpr double kRefusingBurst = 4'000;
 
 double CpuMicroseconds() {
