@@ -115,9 +115,12 @@ foreach(library static shared)
   target_compile_definitions(${target} PRIVATE PUPPET_MEMGOV)
   target_link_libraries(${target} PRIVATE memgov_c_${library})
 endforeach()
+add_executable(preload_stander preload/stander.c)
+target_compile_definitions(preload_stander PRIVATE _GNU_SOURCE)
+target_link_libraries(preload_stander PRIVATE Threads::Threads)
 memgov_test(memgov_c_preload_test SOURCES preload/preload_test.cc DEPS memgov_c_testing)
 add_dependencies(memgov_c_preload_test
-  memgov_preload preload_puppet preload_puppet_memgov preload_puppet_memgov_shared)
+  memgov_preload preload_stander preload_puppet preload_puppet_memgov preload_puppet_memgov_shared)
 
 # Exports nothing but the ABI, needs nothing but libc, and both files agree with exports.txt.
 add_test(NAME memgov_c_abi_test

@@ -137,6 +137,17 @@ def test_a_runtime_gives_back_what_it_freed(stage, runtime):
     detached(stage, service.pid)
 
 
+@pytest.mark.parametrize("wait", ["input", "recv", "child", "condition", "pause"])
+def test_a_program_gives_back_wherever_it_waits(stage, wait):
+    """Each in a call that it never leaves."""
+    stage.govern(RELEASE)
+    service = start(stage, wait, program("python3"), str(PROGRAMS / "retain.py"), str(scaled(200) // MIB), wait, commands=True)
+    service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
+    attached(stage, service.pid)
+    asked_and_gave(stage, service)
+    assert service.alive, service.last_words()
+
+
 def test_memcached_attaches_and_serves(stage):
     stage.govern(RELEASE)
     path = stage.directory / "memcached.sock"

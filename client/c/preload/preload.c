@@ -9,6 +9,12 @@
  * matter, and in a wait it stands between two pieces of work, not in a fork handler, in the middle of an
  * allocation, or under the loader's lock.
  *
+ * No thread and no timer brings it about: a thread would be in every process, and a signal would interrupt
+ * the program's system calls. What is left are the functions that it calls. Shells wait for children all
+ * day, helpers read lines: there, and in stdio's output, which is all that some long computations call
+ * (stdio.c), a process is attached only if it holds LARGE bytes, so that there is something to give. One that
+ * does already when it enters a wait without end need not settle: it may never come back from there.
+ *
  * A child of fork() begins the same way. Its fork handler only notes the time, so a child that executes
  * another program, or saves a snapshot and exits, never gets an agent, and a daemon or a worker does. In a
  * child of vfork() nothing happens: the memory is its parent's, and the process id tells.
@@ -18,8 +24,10 @@
 
 #include "client/c/preload/preload.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <gnu/libc-version.h>
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -35,6 +43,11 @@
 
 enum { SETTLE_MS = 100, AGAIN_AFTER_FAILURE_MS = 10000 };
 
+/* Resident anonymous memory; an agent needs less than a hundredth of it. It is looked at now and then, since
+ * that takes 10 us: more often in a process that has just begun. */
+static const uint64_t kLarge = 16u << 20;
+enum { LOOK_WHILE_NEW_MS = 10, LOOK_MS = 100 };
+
 typedef enum phase {
   STANDS_ASIDE = 0, /* switched off, or the program has more rights than who started it */
   WAITS,            /* for a wait after mg_preload_due_ns */
@@ -45,7 +58,9 @@ typedef enum phase {
 
 _Atomic uint64_t mg_preload_due_ns;
 static atomic_int g_phase;
-static pid_t g_pid; /* constant but in the child of a fork, where one thread runs when it changes */
+static pid_t g_pid;   /* constant but in the child of a fork, where one thread runs when it changes */
+static bool g_forked; /* like g_pid: this process began with fork() and has not executed anything since */
+static _Atomic uint64_t g_look_ns; /* CLOCK_MONOTONIC from when on to look how large the process is */
 static _Thread_local bool t_attaches;
 
 /* What the program was started with. nginx, for one, takes the environment away from its workers and writes
@@ -66,6 +81,7 @@ static void after_fork_in_child(void) {
   if (atomic_load(&g_phase) == STANDS_ASIDE) return;
   t_attaches = false;
   g_pid = getpid();
+  g_forked = true;
   wait_for_a_wait(SETTLE_MS);
 }
 
@@ -90,7 +106,7 @@ __attribute__((constructor)) static void arm(void) {
   strncpy(g_name, program_invocation_short_name, sizeof(g_name) - 1);
   g_logs = mg_environment_says("MEMGOV_LOG");
   g_local = mg_environment_says("MEMGOV_LOCAL");
-  mg_preload_find_waits();
+  mg_preload_find_early();
   if (pthread_atfork(NULL, NULL, after_fork_in_child) != 0) return;
   g_pid = getpid();
   wait_for_a_wait(SETTLE_MS);
@@ -118,31 +134,107 @@ static int start(void) {
   return memgov_start(&options);
 }
 
-void mg_preload_consider(bool signal_safe) {
-  const int before = errno;
-  const uint64_t now_ns = mg_now_ns();
-  const uint64_t due_ns = atomic_load(&mg_preload_due_ns);
-  int expected = WAITS;
-  if (due_ns == 0 || now_ns < due_ns || getpid() != g_pid) {
-    /* Not yet; or somebody else was quicker; or this is a child of vfork(). */
-  } else if (signal_safe && blocks_signals()) {
-    atomic_store(&mg_preload_due_ns, now_ns + MS(SETTLE_MS));
-  } else if (atomic_compare_exchange_strong(&g_phase, &expected, ATTACHES)) {
-    atomic_store(&mg_preload_due_ns, 0);
-    t_attaches = true;
-    /* Starting opens files, which would be a point of cancellation under libmemgov's lock. */
-    int cancel_state = 0;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-    const int error = start();
-    pthread_setcancelstate(cancel_state, NULL);
-    t_attaches = false;
-    if (error == 0) {
-      atomic_store(&g_phase, ATTACHED);
-    } else {
-      wait_for_a_wait(AGAIN_AFTER_FAILURE_MS);
-    }
+static bool is_large(uint64_t now_ns, uint64_t again_ms) {
+  if (now_ns < atomic_load_explicit(&g_look_ns, memory_order_relaxed)) return false;
+  const int statm = mg_statm_open();
+  const uint64_t held = statm < 0 ? 0 : mg_process_read(statm).anon_bytes;
+  if (statm >= 0) close(statm);
+  if (held >= kLarge) return true;
+  atomic_store_explicit(&g_look_ns, now_ns + MS(again_ms), memory_order_relaxed);
+  return false;
+}
+
+/* Whether the library that has the process's malloc called: a thread of the allocator's own waits with the
+ * allocator's locks, and starting an agent takes memory. An executable that is not position independent
+ * (Debian's python3) can make a jump table of its own malloc's address; its symbol is an undefined one, and
+ * another function tells. */
+#pragma weak dladdr1
+static bool allocator_calls(const void* caller) {
+  static const char* const names[] = {"malloc", "calloc", "realloc", "posix_memalign"};
+  Dl_info theirs;
+  if (dladdr1 == NULL || dladdr(caller, &theirs) == 0) return false;
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); ++i) {
+    const void* function = dlsym(RTLD_DEFAULT, names[i]);
+    const ElfW(Sym)* symbol = NULL;
+    Dl_info its;
+    if (function == NULL || dladdr1(function, &its, (void**)&symbol, RTLD_DL_SYMENT) == 0) continue;
+    if (symbol != NULL && symbol->st_shndx == SHN_UNDEF) continue;
+    return theirs.dli_fbase == its.dli_fbase;
   }
+  return false;
+}
+
+/* Whether the process has come far enough. */
+static bool is_ripe(int place, uint64_t now_ns, uint64_t due_ns) {
+  if ((place & MG_NO_WAIT) != 0 && g_forked) return false;
+  if (now_ns < due_ns) return (place & MG_ENDLESS) != 0 && is_large(now_ns, LOOK_WHILE_NEW_MS);
+  return (place & MG_IF_LARGE) == 0 || is_large(now_ns, LOOK_MS);
+}
+
+static void attach(void) {
+  int expected = WAITS;
+  if (!atomic_compare_exchange_strong(&g_phase, &expected, ATTACHES)) return; /* somebody else was quicker */
+  atomic_store(&mg_preload_due_ns, 0);
+  t_attaches = true;
+  const int error = start();
+  t_attaches = false;
+  if (error == 0) {
+    atomic_store(&g_phase, ATTACHED);
+  } else {
+    wait_for_a_wait(AGAIN_AFTER_FAILURE_MS);
+  }
+}
+
+void mg_preload_consider(int place, const void* caller) {
+  const uint64_t due_ns = atomic_load(&mg_preload_due_ns);
+  if (place == MG_NOWHERE || due_ns == 0) return;
+  /* A few nanoseconds, and a few milliseconds late. */
+  const uint64_t now_ns = mg_clock_ns(CLOCK_MONOTONIC_COARSE);
+  const uint64_t look_ns = atomic_load_explicit(&g_look_ns, memory_order_relaxed);
+  if (now_ns < ((place & MG_IF_LARGE) == 0 ? due_ns : look_ns)) {
+    if ((place & MG_ENDLESS) == 0 || now_ns < look_ns) return;
+  }
+  const int before = errno;
+  int cancel_state =
+      0; /* opening files is a point of cancellation: not here, and not under libmemgov's lock */
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  if (getpid() != g_pid || !is_ripe(place, now_ns, due_ns)) {
+    /* Not yet; or this is a child of vfork(). */
+  } else if ((place & MG_IN_HANDLERS) != 0 && blocks_signals()) {
+    if (now_ns >= due_ns) atomic_store(&mg_preload_due_ns, now_ns + MS(SETTLE_MS));
+  } else if ((place & MG_CALLER) == 0 || !allocator_calls(caller)) {
+    attach();
+  }
+  pthread_setcancelstate(cancel_state, NULL);
   errno = before;
+}
+
+static long no_such_function(void) {
+  errno = ENOSYS;
+  return -1;
+}
+
+/* x86-64 has conditions of an older kind under the same names, and which of them dlsym() finds depends on its
+ * version. Who is not versioned there, or not at all (other machines, musl), has one. */
+#pragma weak dlvsym
+void* mg_preload_find(mg_next* next) {
+  void* found = NULL;
+  if (dlvsym != NULL && strncmp(next->name, "pthread_cond_", 13) == 0) {
+    found = dlvsym(RTLD_NEXT, next->name, "GLIBC_2.3.2");
+  }
+  if (found == NULL) found = dlsym(RTLD_NEXT, next->name);
+  if (found == NULL) *(long (**)(void)) & found = no_such_function;
+  atomic_store_explicit(&next->function, found, memory_order_relaxed);
+  return found;
+}
+
+extern mg_next __start_mg_fronts[] __attribute__((visibility("hidden")));
+extern mg_next __stop_mg_fronts[] __attribute__((visibility("hidden")));
+
+void mg_preload_find_early(void) {
+  for (mg_next* each = __start_mg_fronts; each < __stop_mg_fronts; ++each) {
+    if (each->early) mg_preload_find(each);
+  }
 }
 
 /* For a libmemgov in the program that is about to start: ends the agent in here, and returns how many starts

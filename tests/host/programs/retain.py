@@ -1,8 +1,12 @@
-"""Grows to so many MiB of blocks of glibc's malloc, frees all but every 64th run, says so, and idles. Knows no memgov."""
+"""Grows to so many MiB of blocks of glibc's malloc, frees all but every 64th run, says so, and idles: by default
+in short sleeps, or for ever in one call, named by the second argument. Knows no memgov."""
 
 import json
 import signal
+import socket
+import subprocess
 import sys
+import threading
 import time
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -10,6 +14,11 @@ blocks = [bytes([number % 251]) * 4000 for number in range(int(sys.argv[1]) * 25
 kept = {number: block for number, block in enumerate(blocks) if number % 2560 < 40}
 del blocks
 print(json.dumps({"ready": True}), flush=True)
+WAITS = {"input": sys.stdin.readline, "recv": lambda: socket.socketpair()[0].recv(1),
+         "child": lambda: subprocess.run(["/bin/sh", "-c", "read line"], check=False),
+         "condition": lambda: threading.Event().wait(), "pause": signal.pause}
+if len(sys.argv) > 2:
+    WAITS[sys.argv[2]]()
 while True:
     time.sleep(0.1)
     assert all(block == bytes([number % 251]) * 4000 for number, block in kept.items())
