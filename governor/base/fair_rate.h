@@ -51,6 +51,13 @@ class FairRate {
     return true;
   }
 
+  // Takes turns of the tenant's alone, for what its last one has cost. A tenant that has none left is charged
+  // no more, so it waits for `turns` at most.
+  void Charge(std::string_view tenant, double turns, core::Instant now) {
+    const auto bucket = buckets_.find(tenant);
+    if (bucket != buckets_.end() && !bucket->second.InDebt(now)) bucket->second.Spend(now, turns);
+  }
+
   std::size_t remembered() const { return buckets_.size(); }
 
  private:

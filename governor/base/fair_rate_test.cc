@@ -44,6 +44,16 @@ TEST(FairRate, ARefusedTurnCostsNothing) {
   EXPECT_EQ(Turns(&rate, "/a", kStart + milliseconds(100), 1000), 1);
 }
 
+TEST(FairRate, WhatATurnHasCostIsChargedToItsTenantOnceItHasSomeLeft) {
+  FairRate rate(kLimits);
+  EXPECT_TRUE(rate.Take("/a", kStart));
+  for (int i = 0; i < 100; ++i) rate.Charge("/a", 20, kStart);
+  EXPECT_FALSE(rate.Take("/a", kStart + seconds(1)));
+  EXPECT_TRUE(rate.Take("/a", kStart + seconds(2))) << "its debt is one charge at most";
+  EXPECT_EQ(Turns(&rate, "/b", kStart, 50), 50) << "another does not pay";
+  rate.Charge("/unheard of", 20, kStart);
+}
+
 TEST(FairRate, ForgetsWhoHasItsWholeBurstAgain) {
   FairRate rate(kLimits);
   for (int i = 0; i < 100000; ++i) {

@@ -43,6 +43,12 @@ class TokenBucket {
     return std::chrono::duration_cast<core::Duration>(wait);
   }
 
+  // More was spent than there was.
+  bool InDebt(core::Instant now) {
+    Fill(now);
+    return level_ < 0;
+  }
+
   // Nothing is missing: the bucket need not be remembered.
   bool Full(core::Instant now) {
     Fill(now);

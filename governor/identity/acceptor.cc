@@ -63,6 +63,7 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   std::vector<base::Tally::Line> TakeRefused(core::Instant now) { return rate_.TakeRefused(now); }
+  void Charge(const std::string& tenant, core::Instant now) { rate_.Charge(tenant, now); }
 
   void Close() {
     if (!listener_) return;
@@ -190,6 +191,8 @@ absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(boost::asio::io_conte
 Acceptor::~Acceptor() { Stop(); }
 
 std::vector<base::Tally::Line> Acceptor::TakeRefused(core::Instant now) { return impl_->TakeRefused(now); }
+
+void Acceptor::Charge(const std::string& tenant, core::Instant now) { impl_->Charge(tenant, now); }
 
 void Acceptor::Stop() { impl_->Close(); }
 

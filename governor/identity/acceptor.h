@@ -34,7 +34,7 @@ struct AcceptedConnection {
 struct AcceptorOptions {
   std::string socket_path;  // absolute, at most 107 bytes; its directory is created with mode 0755
   mode_t mode = 0666;       // everybody may connect: identity comes from the kernel, not from permissions
-  int backlog = 1024;       // connections that wait in the kernel for us
+  int backlog = 4096;       // connections that wait in the kernel for us; it may allow fewer (somaxconn)
   core::Duration retry_after = std::chrono::milliseconds(200);  // when descriptors or memory ran out
   AttestorOptions attestor = {};
   ConnectRate::Options rate = {};
@@ -61,6 +61,9 @@ class Acceptor {
 
   // Tenants whose connections were closed unheard because they were too many, to be told by now.
   std::vector<base::Tally::Line> TakeRefused(core::Instant now);
+
+  // A connection of the tenant did what no client does (connect_rate.h).
+  void Charge(const std::string& tenant, core::Instant now);
 
   // Accepts nobody any more, hands nobody on, and removes the socket file, unless somebody replaced it
   // meanwhile. Waits for nothing.

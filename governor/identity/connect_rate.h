@@ -26,6 +26,7 @@ class ConnectRate {
   struct Options {
     // A server that starts 500 workers at once passes, and one that starts 1,000 nearly so.
     base::FairRate::Limits limits{.per_second = 200, .burst = 1000, .most = 1200};
+    double fault = 20;  // turns
     core::Duration remember = std::chrono::milliseconds(200);
     std::size_t most_remembered = 1024;
   };
@@ -37,6 +38,9 @@ class ConnectRate {
 
   // The process belongs to the tenant. False: it is refused.
   bool Admit(int pid, const std::string& tenant, core::Instant now);
+
+  // A connection of the tenant did what no client does: that costs it the turns of so many.
+  void Charge(const std::string& tenant, core::Instant now) { rate_.Charge(tenant, options_.fault, now); }
 
   // Who was refused how often, to be told now.
   std::vector<base::Tally::Line> TakeRefused(core::Instant now) { return refused_.Due(now); }

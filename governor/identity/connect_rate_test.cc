@@ -37,6 +37,18 @@ TEST(ConnectRate, ALoopOfOneProcessIsRefusedByItsPid) {
   EXPECT_FALSE(rate.RefusesUnseen(8, kStart + seconds(10))) << "another process of the tenant is looked at";
 }
 
+TEST(ConnectRate, ATenantWhoseConnectionsAreAttacksSoonHasNone) {
+  ConnectRate rate({});
+  int admitted = 0;
+  for (int i = 0; i < 10000; ++i) {  // 10 s of 1,000 a second
+    const core::Instant now = kStart + i * milliseconds(1);
+    if (!rate.Admit(i + 1, "/evil", now)) continue;
+    ++admitted;
+    rate.Charge("/evil", now);
+  }
+  EXPECT_LE(admitted, (1000 + 10 * 200) / 20);
+}
+
 TEST(ConnectRate, WhatWasRefusedIsToldNowAndThen) {
   ConnectRate rate({.limits = {.per_second = 1, .burst = 1, .most = 10}});
   EXPECT_TRUE(rate.Admit(1, "/a", kStart));
