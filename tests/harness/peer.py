@@ -33,19 +33,29 @@ def start(name: str, directory: pathlib.Path, cgroup: Cgroup | None, socket: pat
 
 
 def attach(socket: str, name: str) -> tuple[http2.Connection | None, dict]:
-    """One attach in the words of this program. Never raises for what the governor does."""
-    began = time.monotonic()
-    try:
-        connection, heard = http2.attach(socket, name, PATIENCE)
-    except (OSError, TimeoutError) as error:
-        connection, heard = None, http2.End(type(error).__name__, 0, str(error))
+    """One attach in the words of this program. Never raises for what the governor does. A listen queue that is full (EAGAIN) is tried
+    again as clients do, and counted as "full"."""
+    began, full = time.monotonic(), 0
+    while True:
+        try:
+            connection, heard = http2.attach(socket, name, PATIENCE)
+        except BlockingIOError as error:
+            connection, heard = None, http2.End(type(error).__name__, 0, str(error))
+            full += 1
+            if time.monotonic() - began < PATIENCE:
+                time.sleep(min(1.0, 0.1 * 2 ** (full - 1)))
+                continue
+        except (OSError, TimeoutError) as error:
+            connection, heard = None, http2.End(type(error).__name__, 0, str(error))
+        break
     took = round((time.monotonic() - began) * 1000, 2)
+    told = {"took_ms": took} | ({"full": full} if full else {})
     if isinstance(heard, http2.Welcome):
-        return connection, {"took_ms": took, "cgroup": heard.cgroup, "container": heard.container}
+        return connection, told | {"cgroup": heard.cgroup, "container": heard.container}
     if connection:
         connection.close()
     end = heard if isinstance(heard, http2.End) else http2.End("no welcome", 0, str(heard))
-    return None, {"took_ms": took, "ended": end.how, "code": end.code, "text": end.text}
+    return None, told | {"ended": end.how, "code": end.code, "text": end.text}
 
 
 def send(socket: str, file: str) -> dict:
