@@ -112,7 +112,7 @@ int main(int argc, char** argv) {
     return snapshot.samples.size();
   };
   Snapshot first;
-  tree->Scan(&first);
+  tree->Scan(clock.Now(), &first);
   const std::vector<memgov::core::CgroupAppeared> cgroups = first.appeared;
   for (const memgov::core::CgroupAppeared& cgroup : cgroups) reader.Add(cgroup);
   if (options.reopen) tree.reset();  // its watches would make every open dearer
