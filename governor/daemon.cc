@@ -155,6 +155,7 @@ absl::Status Daemon::StartRooms() {
   session_options.now = [this] { return clock_.Now(); };
   // Beyond what is admitted a few are told why they are not.
   session_options.max_per_tenant = owner_budget_.limits().per_tenant + kTold;
+  session_options.max_connections = owner_budget_.limits().most + kTold;
   session::SessionServer::Callbacks callbacks{
       .on_attach =
           [this](session::AttachRequest request) {

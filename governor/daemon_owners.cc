@@ -91,7 +91,7 @@ void Daemon::OnConnectionEnded(const session::ConnectionEnd& end) {
   owners_.erase(end.ticket.cookie);
   owner_budget_.Remove(end.ticket.cookie);
   if (end.why.ok() || stopping_ || !end.ticket.refusal.ok()) return;  // why it was not admitted has been said
-  acceptor_->Charge(end.ticket.tenant, clock_.Now());
+  if (end.is_fault) acceptor_->Charge(end.ticket.tenant, clock_.Now());
   log_->Write(EventLine(clock_.Now(), "dropped")
                   .Add("pid", std::int64_t{end.ticket.pid})
                   .Add("cgroup", end.ticket.cgroup)

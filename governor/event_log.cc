@@ -114,10 +114,10 @@ std::string EventLog::Render(EventLine line, std::string_view sentence, bool war
                      core::Printable(sentence));
 }
 
-bool EventLog::Allows(const EventLine& line) {
+bool EventLog::Allows(const EventLine& line, std::size_t bytes) {
   if (!line.bound()) return true;
   const std::lock_guard lock(budgeting_);
-  return budget_.Allows(line.bound()->first, line.bound()->second, line.at());
+  return budget_.Allows(line.bound()->first, line.bound()->second, line.at(), bytes);
 }
 
 void EventLog::TellLeftOut(core::Instant now) {
@@ -136,12 +136,14 @@ void EventLog::TellLeftOut(core::Instant now) {
 }
 
 void EventLog::Write(EventLine line, std::string_view sentence) {
-  if (!Allows(line)) return;
+  const std::size_t bytes = line.bytes() + sentence.size();
+  if (!Allows(line, bytes)) return;
   logger_->info("{}", Render(std::move(line), sentence, false));
 }
 
 void EventLog::Warn(EventLine line, std::string_view sentence) {
-  if (!Allows(line)) return;
+  const std::size_t bytes = line.bytes() + sentence.size();
+  if (!Allows(line, bytes)) return;
   logger_->warn("{}", Render(std::move(line), sentence, true));
 }
 

@@ -50,6 +50,7 @@ class EventLine {
 
   core::Instant at() const { return at_; }
   const std::optional<std::pair<LogBudget::Cause, std::string>>& bound() const { return bound_; }
+  std::size_t bytes() const { return json_.size(); }  // so far, as JSON
   // The object without its closing brace.
   const std::string& json() const { return json_; }
 
@@ -82,7 +83,7 @@ class EventLog {
   LogFormat format() const { return format_; }
 
  private:
-  bool Allows(const EventLine& line);
+  bool Allows(const EventLine& line, std::size_t bytes);
   std::string Render(EventLine line, std::string_view sentence, bool warning) const;
 
   const LogFormat format_;

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,13 @@ class LogBudget {
   // Each has a budget of its own: a loop of connections does not hide what was decided.
   enum class Cause { kConnection, kDecision };
 
-  bool Allows(Cause cause, const std::string& tenant, core::Instant now) {
+  // A long line costs the turns of several: a turn for each KiB.
+  bool Allows(Cause cause, const std::string& tenant, core::Instant now, std::size_t bytes = 0) {
     base::FairRate& rate = cause == Cause::kConnection ? connections_ : decisions_;
-    if (rate.Take(tenant, now)) return true;
+    if (rate.Take(tenant, now)) {
+      if (bytes >= kTurnBytes) rate.Charge(tenant, static_cast<double>(bytes / kTurnBytes), now);
+      return true;
+    }
     left_out_.Count(tenant, now);
     return false;
   }
@@ -31,6 +36,8 @@ class LogBudget {
   std::vector<base::Tally::Line> TakeLeftOut(core::Instant now) { return left_out_.Due(now); }
 
  private:
+  static constexpr std::size_t kTurnBytes = 1024;
+
   // 500 processes attach, are asked at once and answer.
   base::FairRate connections_{
       {.per_second = 10, .burst = 1500, .most = 2000, .window = std::chrono::seconds(30)}};

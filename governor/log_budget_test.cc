@@ -34,6 +34,15 @@ TEST(LogBudget, ALoopIsCutAndCounted) {
   EXPECT_EQ(lines[0].count, static_cast<std::uint64_t>(60000 - told));
 }
 
+TEST(LogBudget, LongLinesCostTheTurnsOfSeveral) {
+  LogBudget budget;
+  int told = 0;
+  for (int i = 0; i < 60000; ++i) {  // a minute of 1,000 a second, of 70 KiB each
+    told += budget.Allows(Cause::kConnection, "/evil", kStart + i * milliseconds(1), 70 * 1024) ? 1 : 0;
+  }
+  EXPECT_LE(told, (1500 + 600) / 70 + 1);
+}
+
 TEST(LogBudget, ManyCgroupsHaveNoMoreThanAFew) {
   LogBudget budget;
   int told = 0;

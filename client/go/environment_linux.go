@@ -22,12 +22,12 @@ var gainedRights = readGainedRights("/proc/self/auxv", sameIDs())
 
 func sameIDs() bool { return os.Getuid() == os.Geteuid() && os.Getgid() == os.Getegid() }
 
-// readGainedRights reads AT_SECURE. Who may not read the file has been closed to its own user at its start, as
-// programs are that gained rights; where there is no /proc, the ids have to tell.
+// readGainedRights reads AT_SECURE. Where there is no /proc, the ids have to tell; any other error is taken for gained
+// rights: such programs are closed to their own user, and who started one may have left it no descriptors.
 func readGainedRights(file string, sameIDs bool) bool {
 	auxv, err := os.ReadFile(file)
 	if err != nil {
-		return !sameIDs || errors.Is(err, fs.ErrPermission)
+		return !sameIDs || !errors.Is(err, fs.ErrNotExist)
 	}
 	return secureIn(auxv) || !sameIDs
 }

@@ -14,6 +14,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/error_code.hpp>
 
+#include "governor/base/peer_socket.h"
 #include "governor/base/token_bucket.h"
 #include "governor/identity/tenant.h"
 #include "governor/identity/unix_listener.h"
@@ -56,6 +57,7 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
   Impl& operator=(const Impl&) = delete;
 
   boost::system::error_code Open() {
+    takes_descriptors_ = !base::RefuseDescriptors(listener_->fd());
     boost::system::error_code error;
     readable_.assign(listener_->fd(), error);
     if (!error) Wait();
@@ -112,6 +114,7 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
           ++heard_now_;
           HandOn(std::move(fd), *std::move(tenant));
         } else {
+          if (takes_descriptors_) base::CloseOf(fd.Release());
           ++refused_now_;
         }
       } else if (errno == EAGAIN) {
@@ -131,9 +134,11 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
     if (!who.ok()) return "";
     const core::Instant now = Now();
     if (rate_.RefusesUnseen(who->pid, now)) return std::nullopt;
-    std::string tenant = TenantOfUser(who->uid);
+    std::string tenant = kUnidentified;
     if (who->pid > 0) {
-      const absl::StatusOr<std::string> cgroup = CgroupOf(who->pid, options_.attestor);
+      absl::StatusOr<std::string> cgroup = CgroupOf(who->pid, options_.attestor);
+      // On v1 a process that has exited is shown in the root, which others are in.
+      if (cgroup.ok() && *cgroup == "/") cgroup = CgroupOfLiving(who->pid, options_.attestor);
       if (cgroup.ok()) tenant = TenantOfCgroup(*cgroup);
     }
     if (!rate_.Admit(who->pid, tenant, now)) return std::nullopt;
@@ -147,7 +152,10 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
       connection.cookie = *cookie;
     }
     connection.peer = Attest(connection.fd.get(), options_.attestor);
-    if (!connection.peer.ok()) return on_connection_(std::move(connection));
+    if (!connection.peer.ok()) {
+      connection.tenant = kUnidentified;  // who that was cannot be charged with it
+      return on_connection_(std::move(connection));
+    }
     connection.tenant = TenantOf(connection.peer->peer);
     const ContainerName workload = connection.peer->peer.workload;
     if (workload.kind != ContainerKind::kPodContainer) return on_connection_(std::move(connection));
@@ -167,7 +175,8 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
   const OnConnection on_connection_;
   ConnectRate rate_;
   base::TokenBucket refusing_{kRefusingPerSecond, kRefusingBurst};  // of CPU
-  int heard_now_ = 0;                                               // of this batch
+  bool takes_descriptors_ = false;  // this kernel passes on what peers send along
+  int heard_now_ = 0;               // of this batch
   int refused_now_ = 0;
   PodNameFinder pod_names_;
   std::optional<UnixListener> listener_;  // absent: closed

@@ -159,6 +159,12 @@ absl::StatusOr<std::string> CgroupOf(pid_t pid, const AttestorOptions& options) 
   return Resolve(*seen, options);
 }
 
+absl::StatusOr<std::string> CgroupOfLiving(pid_t pid, const AttestorOptions& options) {
+  const absl::StatusOr<Look> look = LookAt(pid);
+  if (!look.ok()) return look.status();
+  return Resolve(look->cgroup, options);
+}
+
 core::Bytes ResidentOf(pid_t pid) {
   const absl::StatusOr<std::string> statm = ReadProcFile(pid, "statm");  // pages: size, resident, ...
   if (!statm.ok()) return 0;

@@ -50,6 +50,10 @@ absl::StatusOr<ucred> CredentialsOf(int socket);
 // 10 us. It pins nobody: whoever has the pid by then is told. Errors as of Attest.
 absl::StatusOr<std::string> CgroupOf(pid_t pid, const AttestorOptions& options = {});
 
+// The same of a process that has not exited; UNAUTHENTICATED of one that has, also where it is not reaped
+// yet.
+absl::StatusOr<std::string> CgroupOfLiving(pid_t pid, const AttestorOptions& options = {});
+
 // Bytes that the process has in memory (VmRSS); 0 if it is gone. About 5 us.
 core::Bytes ResidentOf(pid_t pid);
 

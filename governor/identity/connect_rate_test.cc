@@ -63,8 +63,8 @@ TEST(ConnectRate, WhatWasRefusedIsToldNowAndThen) {
 
 TEST(ConnectRate, WhoIsInNoPidNamespaceOfOursIsNotRemembered) {
   ConnectRate rate({.limits = {.per_second = 1, .burst = 1, .most = 10}});
-  EXPECT_TRUE(rate.Admit(0, "uid 1000", kStart));
-  EXPECT_FALSE(rate.Admit(0, "uid 1000", kStart));
+  EXPECT_TRUE(rate.Admit(0, "unidentified", kStart));
+  EXPECT_FALSE(rate.Admit(0, "unidentified", kStart));
   EXPECT_FALSE(rate.RefusesUnseen(0, kStart));
 }
 

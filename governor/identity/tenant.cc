@@ -70,6 +70,4 @@ std::string TenantOfCgroup(absl::string_view cgroup_path) {
   return pod.empty() ? std::string(whole) : absl::StrCat("pod ", pod);
 }
 
-std::string TenantOfUser(uid_t uid) { return absl::StrCat("uid ", uid); }
-
 }  // namespace memgov::identity

@@ -25,11 +25,12 @@ namespace memgov::identity {
 //   PATH               anything else, at most the first 16 levels of it
 std::string TenantOfCgroup(absl::string_view cgroup_path);
 
-// The tenant of a peer whose cgroup could not be told: its user.
-std::string TenantOfUser(uid_t uid);
+// The tenant of all peers whose cgroup could not be told. One for all: a user id is whatever a container's
+// root takes, and a name that is free would be a budget that is free.
+inline constexpr char kUnidentified[] = "unidentified";
 
 inline std::string TenantOf(const Peer& peer) {
-  return peer.cgroup.empty() ? TenantOfUser(peer.uid) : TenantOfCgroup(peer.cgroup);
+  return peer.cgroup.empty() ? std::string(kUnidentified) : TenantOfCgroup(peer.cgroup);
 }
 
 }  // namespace memgov::identity

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "governor/base/peer_socket.h"
 #include "governor/session/wire.h"
 #include "memgov/v1/session.pb.h"
 
@@ -59,13 +60,15 @@ void Connection::WaitToRead() {
 
 // One piece, so that everybody has a turn.
 void Connection::Read() {
-  const ssize_t size =
-      ::recv(socket_.native_handle(), shared_.buffer.data(), shared_.buffer.size(), MSG_DONTWAIT);
+  const base::Received received =
+      base::ReceiveFrom(socket_.native_handle(), shared_.buffer.data(), shared_.buffer.size());
+  const ssize_t size = received.size;
   if (size == 0) return End(absl::OkStatus());
   if (size < 0) {
     if (errno == EAGAIN || errno == EINTR) return Attend();
     return End(absl::OkStatus());  // the peer is gone
   }
+  if (received.descriptors) return EndFor(absl::InvalidArgumentError("descriptors that nobody asked for"));
   const core::Instant now = shared_.options.now();
   DeliverReport(intake_.Roll(now));
   const std::uint64_t frames = guard_.frames();
@@ -76,7 +79,7 @@ void Connection::Read() {
       ticket_, now, 1 + static_cast<double>(new_frames) + static_cast<double>(size) * kWorkPerByte);
   read_again_ = now + (intake_.full() ? std::max(wait, intake_.UntilRoll(now)) : wait);
   Deliver();
-  if (!taken.ok()) return End(taken);
+  if (!taken.ok()) return EndFor(taken);
   Attend();
 }
 
@@ -134,6 +137,7 @@ void Connection::OnHalfClosed(bool in_message) {
 
 void Connection::Blame(absl::Status why) {
   if (blame_.ok()) blame_ = why;
+  is_fault_ = true;
   CloseLocked(std::move(why));
 }
 
@@ -302,6 +306,14 @@ void Connection::Stop() {
   Attend();
 }
 
+void Connection::EndFor(const absl::Status& fault) {
+  {
+    const std::lock_guard lock(mutex_);
+    is_fault_ = is_fault_ || !fault.ok();
+  }
+  End(fault);
+}
+
 void Connection::End(absl::Status why) {
   const std::shared_ptr<Connection> self = shared_from_this();
   {
@@ -316,19 +328,16 @@ void Connection::End(absl::Status why) {
     }
     if (blame_.ok()) blame_ = std::move(why);
     phase_ = Phase::kEnded;
-    boost::system::error_code ignored;
-    if (socket_.is_open()) {
-      socket_.close(ignored);
-    } else {
-      ::close(fd_);
-    }
+    if (socket_.is_open()) socket_.release();  // cancels what waits
+    base::CloseOf(fd_);
     fd_ = -1;
   }
   shared_.due.Move(this, due_, core::Instant::max());
   due_ = core::Instant::max();
   Deliver();
   shared_.registry.RemoveConnection(self);
-  if (shared_.callbacks.on_closed) shared_.callbacks.on_closed({.ticket = ticket_, .why = blame_});
+  if (shared_.callbacks.on_closed)
+    shared_.callbacks.on_closed({.ticket = ticket_, .why = blame_, .is_fault = is_fault_});
 }
 
 // --- when something is due
@@ -353,6 +362,7 @@ void Connection::OnDue() {
       Blame(absl::InvalidArgumentError("no hello in time"));
     } else if (now >= deadline_ && phase_ == Phase::kSilent) {
       blame_ = absl::DeadlineExceededError("no call in time");
+      is_fault_ = true;
       if (grpc_ != nullptr) grpc_->GoAway(NGHTTP2_NO_ERROR, blame_.message());
       ends = true;
     } else if (now >= deadline_ && phase_ >= Phase::kClosing) {
@@ -380,7 +390,7 @@ void Connection::Attend() {
       over = grpc_->fault();
     }
   }
-  if (over) return End(*over);
+  if (over) return EndFor(*over);
   const core::Instant now = shared_.options.now();
   if (read_again_ <= now) WaitToRead();
   if (blocked && !waits_to_write_) {

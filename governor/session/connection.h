@@ -56,8 +56,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   // The session thread:
   void Start();
   void OnDue();
-  void Stop();  // memgovd stops: says so and ends
-  void End(absl::Status why);
+  void Stop();                 // memgovd stops: says so and ends
+  void End(absl::Status why);  // `why` is no fault of the peer's
 
   // See SessionServer. Any thread.
   void Welcome(const std::string& message);
@@ -93,6 +93,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   void Deliver();
   void DeliverReport(const std::optional<core::ClientReport>& report);
   void Blame(absl::Status why);
+  void EndFor(const absl::Status& fault);  // of the peer's, unless OK
   void CloseLocked(absl::Status why);
   bool WriteLocked(const std::string& message);
   void FlushLocked();
@@ -126,7 +127,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   absl::btree_set<core::DirectiveId> unanswered_;  // sent, no outcome yet
   core::DirectiveId forgotten_{};  // the newest that is in unanswered_ no longer without an outcome
   absl::Status why_;               // once kClosing: what the peer is told
-  absl::Status blame_;             // what it did wrong
+  absl::Status blame_;             // what is told of its end
+  bool is_fault_ = false;          // ... and it is the peer's fault
   std::vector<Event> events_;      // for the callbacks
 };
 

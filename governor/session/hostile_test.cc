@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/socket.h>
 
+#include <cstring>
 #include <set>
 #include <string>
 #include <vector>
@@ -283,6 +285,33 @@ TEST_F(HostileTest, AConnectionThatDoesNotSpeakHttp2IsClosedAtOnce) {
   ExpectServing();
 }
 
+// Each could hold up whoever closes it (base/peer_socket.h).
+TEST_F(HostileTest, DescriptorsThatComeAlongEndTheConnection) {
+  StartServer();
+  Pair pair = Connect();
+  const int raw = ::dup(pair.client);
+  Client client(*server_, std::move(pair));
+  const core::ClientId id = AttachAndWelcome(client);
+  char byte = 0;
+  iovec piece{.iov_base = &byte, .iov_len = 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(header), &raw, sizeof raw);
+  ASSERT_EQ(::sendmsg(raw, &message, MSG_NOSIGNAL), 1);
+  EXPECT_THAT(recorder_.WaitForDetached(id), HasSubstr("descriptors"));
+  const Record record = recorder_.WaitUntil([](const Record& r) { return !r.closed.empty(); });
+  EXPECT_TRUE(record.closed[0].is_fault);
+  ::close(raw);
+}
+
 // A client that attached and then breaks the protocol is over, also if it says nothing more.
 TEST_F(HostileTest, AProtocolErrorOfAnAttachedClientEndsIt) {
   StartServer();
@@ -321,6 +350,7 @@ TEST_F(HostileTest, AFloodEndsItsConnectionAndIsToldWhy) {
   const Record record = recorder_.WaitUntil([](const Record& r) { return !r.closed.empty(); });
   EXPECT_EQ(record.closed[0].why.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(record.closed[0].why.message()), HasSubstr("too many PING"));
+  EXPECT_TRUE(record.closed[0].is_fault);
   ::close(pair.client);
   ExpectServing();
 }

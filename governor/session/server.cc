@@ -2,7 +2,6 @@
 
 #include <google/protobuf/stubs/logging.h>
 #include <pthread.h>
-#include <unistd.h>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
@@ -10,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "governor/base/peer_socket.h"
 #include "governor/session/connection.h"
 #include "governor/session/wire.h"
 
@@ -55,7 +55,7 @@ void SessionServer::Impl::Adopt(int fd, Ticket ticket) {
   absl::Status admitted = stopping_ ? absl::UnavailableError("memgovd stops")
                                     : shared_.registry.Admit(ticket, shared_.options.now(), &hopeless);
   if (stopping_ || hopeless) {
-    ::close(fd);
+    base::CloseOf(fd);
     if (stopping_ || !shared_.callbacks.on_closed) return;
     boost::asio::post(shared_.io, [this, end = ConnectionEnd{std::move(ticket), std::move(admitted)}] {
       shared_.callbacks.on_closed(end);

@@ -63,7 +63,8 @@ struct WelcomeInfo {
 // A connection that has ended.
 struct ConnectionEnd {
   Ticket ticket;
-  absl::Status why;  // not OK: what the peer did wrong, or why it was not served; what the caller knows is OK
+  absl::Status why;       // not OK: what the peer did wrong, or why it was not served or dropped
+  bool is_fault = false;  // the peer did what no client does
 };
 
 class SessionServer {
@@ -102,8 +103,9 @@ class SessionServer {
   SessionServer(const SessionServer&) = delete;
   SessionServer& operator=(const SessionServer&) = delete;
 
-  // Serves the connected socket `fd` and owns it from now on. Over the caps the peer gets RESOURCE_EXHAUSTED;
-  // far over them the connection is closed without a word.
+  // Serves the connected socket `fd` and owns it from now on. Descriptors that its peer sends along end it;
+  // who accepts should refuse them (base/peer_socket.h). Over the caps the peer gets RESOURCE_EXHAUSTED; far
+  // over them the connection is closed without a word.
   void Adopt(int fd, Ticket ticket);
 
   // Answers on_attach. A client that has left meanwhile is no error.

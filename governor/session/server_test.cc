@@ -131,6 +131,7 @@ TEST_F(ServerTest, DropEndsAConnectionWhateverItDoes) {
   const Record record = recorder_.WaitUntil([](const Record& r) { return r.closed.size() >= 2; });
   EXPECT_EQ(record.closed[0].ticket.cookie, cookie);
   EXPECT_EQ(record.closed[1].why.message(), "others need its place");
+  for (const ConnectionEnd& end : record.closed) EXPECT_FALSE(end.is_fault) << "it gave way to others";
   EXPECT_EQ(client.Status().error_code(), StatusCode::UNAVAILABLE);
   ::close(silent.client);
 }
