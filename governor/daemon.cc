@@ -209,6 +209,7 @@ absl::Status Daemon::Run() {
   WaitForInotify();
   ExamineNode();
   FollowKernelLog();
+  guard_started_ = clock_.Now();
   WaitForGuard();
   StartFollowingPolicy();
   const core::Instant now = clock_.Now();
@@ -316,6 +317,7 @@ void Daemon::ScheduleTick() {
 
 void Daemon::Tick() {
   if (stopping_) return;
+  LookAtGuard();
   for (int round = 0; round < kMostRounds; ++round) {
     const core::Instant now = clock_.Now();
     KeepHouse(now);

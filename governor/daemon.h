@@ -140,6 +140,7 @@ class Daemon {
   absl::Status WaitForSignals();
   void NextSignal();
   void WaitForGuard();
+  void LookAtGuard();
   void Wake();  // a tick as soon as the handlers that wait now are done
   void ScheduleTick();
 
@@ -229,6 +230,7 @@ class Daemon {
   std::optional<boost::asio::posix::stream_descriptor> guard_ended_;
   boost::asio::steady_timer guard_pause_{io_};
   core::Duration guard_wait_{};  // before the next one is started
+  bool guard_is_due_ = false;    // it has died, and guard_pause_ runs
   core::Instant guard_started_;
 
   kernel::NodeSampler node_;

@@ -45,8 +45,10 @@ void Daemon::TellGuard(core::Instant now) {
   std::optional<core::Instant> when;
   if (brake_ && brake_->holds()) when = now + kBrakesWithoutUs;
   for (const auto& [id, frozen] : frozen_) when = std::min(when.value_or(frozen.thaw_by), frozen.thaw_by);
+  // Brakes alone may be let go of a little earlier than they could be; a thaw has its exact time.
+  const core::Duration slack = frozen_.empty() ? core::Duration(kPutOffEvery) : core::Duration(1);
   const bool as_told = when.has_value() == guard_lets_go_.has_value() &&
-                       (!when || (*when >= *guard_lets_go_ && *when < *guard_lets_go_ + kPutOffEvery));
+                       (!when || (*when >= *guard_lets_go_ && *when < *guard_lets_go_ + slack));
   if (as_told) return;
   guard_lets_go_ = when;
   guard_->LetGoBy(when);
@@ -54,15 +56,21 @@ void Daemon::TellGuard(core::Instant now) {
 
 void Daemon::WaitForGuard() {
   guard_ended_.reset();
-  guard_started_ = clock_.Now();
   if (!guard_) return;
   auto watched = kernel::WatchCopyOf(io_, guard_->pidfd(), "the guard");
-  if (!watched.ok()) return;  // then its absence is seen when a brake is to be set
+  if (!watched.ok()) return;  // LookAtGuard tries it again
   guard_ended_ = *std::move(watched);
   guard_ended_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                            [this](const boost::system::error_code& error) {
                              if (!error && !stopping_ && !guard_->Running()) OnGuardDied();
                            });
+}
+
+// With every tick: where its end cannot be waited for, nothing else tells of it.
+void Daemon::LookAtGuard() {
+  if (!guard_ || guard_ended_ || guard_is_due_) return;
+  if (!guard_->Running()) return OnGuardDied();
+  WaitForGuard();
 }
 
 // Nobody would let go of our brakes now if we were killed too.
@@ -87,6 +95,7 @@ void Daemon::OnGuardDied() {
 }
 
 void Daemon::StartGuardLater() {
+  guard_is_due_ = true;
   guard_pause_.expires_after(guard_wait_);
   guard_pause_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopping_) StartGuardAgain();
@@ -94,8 +103,10 @@ void Daemon::StartGuardLater() {
 }
 
 void Daemon::StartGuardAgain() {
+  guard_is_due_ = false;
   const absl::Status status = guard_->Restart(options_.guard_command);
   if (status.ok()) {
+    guard_started_ = clock_.Now();
     WaitForGuard();
     guard_lets_go_.reset();  // the new one has been told nothing
     log_->Write(

@@ -90,6 +90,12 @@ void Daemon::OnPolicyLook(PolicyLook look) {
   if (stopping_) return;
   policy_asked_ = false;
   if (look.news) TakePolicy(*std::move(look.news));
+  // May have failed for want of descriptors or room in epoll, and either passes.
+  if (!policy_changed_) {
+    auto watched = kernel::WatchCopyOf(io_, policy_watch_->fd(), "the policy");
+    if (watched.ok()) policy_changed_ = *std::move(watched);
+    if (look.heard.ok()) look.heard = watched.status();
+  }
   HearOfPolicy(look.heard);
   std::optional<core::Instant> due = look.due;
   if (!look.heard.ok() && !due) due = clock_.Now() + kLookEvery;
@@ -121,11 +127,7 @@ void Daemon::HearOfPolicy(const absl::Status& heard) {
 
 void Daemon::StartFollowingPolicy() {
   if (!policy_watch_) return;
-  auto watched = kernel::WatchCopyOf(io_, policy_watch_->fd(), "the policy");
-  if (watched.ok()) policy_changed_ = *std::move(watched);
-  OnPolicyLook({.news = std::nullopt,
-                .heard = policy_watch_->heard().ok() ? watched.status() : policy_watch_->heard(),
-                .due = std::nullopt});
+  OnPolicyLook({.news = std::nullopt, .heard = policy_watch_->heard(), .due = std::nullopt});
 }
 
 void Daemon::WaitForPolicy() {

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "governor/kernel/brake_file.h"
 #include "governor/kernel/cgroup_path.h"
+#include "governor/kernel/parse.h"
 #include "governor/kernel/state_lines.h"
 
 namespace memgov::kernel {
@@ -20,10 +22,6 @@ constexpr std::size_t kLargestWritten = kLargestState / 4;
 constexpr auto kFirstPause = std::chrono::milliseconds(10);
 constexpr auto kLongestPause = std::chrono::milliseconds(500);
 
-std::optional<core::Bytes> NumberAt(std::string_view word) {
-  return ParseBytes(absl::StrCat(std::string(word), "\n"));
-}
-
 // "PATH INODE VALUE"; a path may have spaces.
 std::optional<BrakeMark> ParseMark(std::string_view line) {
   const std::size_t second = line.rfind(' ');
@@ -31,10 +29,10 @@ std::optional<BrakeMark> ParseMark(std::string_view line) {
   const std::size_t first = line.rfind(' ', second - 1);
   if (first == std::string_view::npos) return std::nullopt;
   std::string path(line.substr(0, first));
-  const auto inode = NumberAt(line.substr(first + 1, second - first - 1));
-  const auto value = NumberAt(line.substr(second + 1));
+  const auto inode = ParseNumber(line.substr(first + 1, second - first - 1));
+  const auto value = ParseBytes(std::string(line.substr(second + 1)) + "\n");
   if (!inode || !value || path.size() < 2 || NormalisedPath(path) != path) return std::nullopt;
-  return BrakeMark{.path = std::move(path), .inode = static_cast<std::uint64_t>(*inode), .value = *value};
+  return BrakeMark{.path = std::move(path), .inode = *inode, .value = *value};
 }
 
 absl::Status LetGoOfMark(const CgroupLayout& layout, const BrakeMark& mark) {

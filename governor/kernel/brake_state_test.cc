@@ -38,9 +38,11 @@ class BrakeStateTest : public testing::Test {
 
 TEST_F(BrakeStateTest, WhatIsStoredIsLoaded) {
   const std::vector<BrakeMark> marks = {{.path = "/a", .inode = 17, .value = 4096},
-                                        {.path = "/with 2 spaces", .inode = 18, .value = 8192}};
+                                        {.path = "/with 2 spaces", .inode = 18, .value = 8192},
+                                        // No size: the kernel uses all 64 bits of an inode number.
+                                        {.path = "/z", .inode = ~std::uint64_t{0}, .value = 4096}};
   ASSERT_TRUE(StoreBrakeState(state_, marks).ok());
-  EXPECT_EQ(ReadFile(state_), "/a 17 4096\n/with 2 spaces 18 8192\n");
+  EXPECT_EQ(ReadFile(state_), "/a 17 4096\n/with 2 spaces 18 8192\n/z 18446744073709551615 4096\n");
   std::vector<std::string> complaints;
   const auto loaded = LoadBrakeState(state_, &complaints);
   ASSERT_TRUE(loaded.ok());

@@ -69,9 +69,9 @@ TEST_F(FreezeKnobTest, AThawDoesNotWaitForAFreezeThatTakesLong) {
   knob_->Freeze("/b", [&](absl::Status status) { frozen = std::move(status); });
   knob_->Thaw("/a");
   EXPECT_TRUE(Becomes([&] { return IsThawed("/a"); }));
-  // Nor does a thaw of the same, and then it is not frozen any more.
-  knob_->Thaw("/b");
+  // Nor does a thaw of the same, and then it is not frozen any more. The open returns once the freeze reads.
   const int writer = ::open(processes.c_str(), O_WRONLY | O_CLOEXEC);
+  knob_->Thaw("/b");
   ::close(writer);
   ASSERT_TRUE(Becomes([&] { return frozen.has_value(); }));
   EXPECT_TRUE(absl::IsCancelled(*frozen)) << *frozen;

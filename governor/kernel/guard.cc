@@ -140,18 +140,20 @@ void Follow(int pipe, const CgroupLayout& layout, const std::string& state_file)
   Word due = kNever;
   for (;;) {
     const Word now = std::chrono::steady_clock::now().time_since_epoch().count();
-    if (now >= due) {
+    constexpr Word kMillisecond = 1'000'000;
+    const bool overdue = now >= due;
+    const Word left = due == kNever ? -1 : overdue ? 0 : (due - now) / kMillisecond + 1;
+    pollfd told{.fd = pipe, .events = POLLIN, .revents = 0};
+    const int ready =
+        ::poll(&told, 1, static_cast<int>(std::min<Word>(left, std::numeric_limits<int>::max())));
+    // What waits in the pipe is newer than what was read: it may put this off.
+    if (ready == 0 && overdue) {
       const absl::Status status = LetGoMeanwhile(layout, state_file);
       ::dprintf(STDERR_FILENO,
                 "memgov-guard: memgovd has not run for too long: let go of its brakes and freezes%s%s\n",
                 status.ok() ? "" : ": ", status.ok() ? "" : status.ToString().c_str());
       due = status.ok() ? kNever : now + std::chrono::nanoseconds(kTryAgain).count();
     }
-    constexpr Word kMillisecond = 1'000'000;
-    const Word left = due == kNever ? -1 : (due - now) / kMillisecond + 1;
-    pollfd told{.fd = pipe, .events = POLLIN, .revents = 0};
-    const int ready =
-        ::poll(&told, 1, static_cast<int>(std::min<Word>(left, std::numeric_limits<int>::max())));
     if (ready <= 0) continue;
     std::array<Word, 64> words{};
     const ssize_t got = ::read(pipe, words.data(), sizeof(words));

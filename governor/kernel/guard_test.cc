@@ -26,6 +26,7 @@ namespace {
 
 using core::kMiB;
 using testing::HasSubstr;
+using testing::Not;
 
 // ThreadSanitizer's own thread makes every process a threaded one.
 #ifdef __SANITIZE_THREAD__
@@ -162,6 +163,26 @@ TEST_F(GuardTest, LetsGoOfNothingWhileItIsToldToWait) {
   ::kill(daemon, SIGKILL);
   ::waitpid(daemon, nullptr, 0);
   EXPECT_TRUE(BecomesMax());
+}
+
+TEST_F(GuardTest, OldWordsDoNotMakeItLetGo) {
+  testing::internal::CaptureStderr();
+  const pid_t daemon = Daemon([](Guard& guard) {
+    ::kill(guard.pid(), SIGSTOP);
+    ::waitpid(guard.pid(), nullptr, WUNTRACED);
+    const MonotonicClock clock;
+    // More than it reads at a time, and all of them out of date but the last.
+    for (int i = 0; i < 300; ++i) guard.LetGoBy(clock.Now());
+    guard.LetGoBy(clock.Now() + std::chrono::hours(1));
+    ::kill(guard.pid(), SIGCONT);
+    ::raise(SIGKILL);
+  });
+  ::waitpid(daemon, nullptr, 0);
+  const absl::Status restored = RestoreLeftovers(fake_.layout(), state_);  // waits for the guard
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(restored.ok()) << restored;
+  EXPECT_THAT(said, Not(HasSubstr("has not run for too long")));
+  EXPECT_EQ(ReadFile(fake_.Directory("/a/memory.high")), "max\n");
 }
 
 TEST_F(GuardTest, AGuardThatDoesNotListenHoldsNobodyUp) {

@@ -15,6 +15,10 @@ unit=$directory/$units/memgovd.service
 program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit")
 sed "s|$program|$directory/bin/memgovd|" "$unit" >"$directory/memgovd.service"
 "$directory/bin/memgovd" --version
+if ! grep -q '^ExecStopPost=.*/memgovd --restore \$MEMGOVD_OPTIONS$' "$unit"; then
+  echo "ExecStopPost must restore with the options that memgovd ran with, such as --state-dir"
+  exit 1
+fi
 # Complaints about other units of this machine are not ours.
 problems=$(systemd-analyze verify --man=no "$directory/memgovd.service" 2>&1 | grep -F memgovd || true)
 if [ -n "$problems" ]; then
