@@ -198,7 +198,7 @@ TEST_F(HoldQueueTest, TakingAnewEndsTheTrying) {
   ASSERT_TRUE(Becomes([&] { return failing_.size() == 1; }));
   std::optional<absl::Status> taken;
   queue_.Take("/a", Taking("take"), Into(taken));
-  ASSERT_TRUE(Becomes([&] { return failing_.size() == 2; }));
+  ASSERT_TRUE(Becomes([&] { return failing_.size() == 2 && taken; }));
   EXPECT_TRUE(failing_[1].ok());
   EXPECT_EQ(Story().back(), "take");
 }
