@@ -6,6 +6,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <thread>
 
@@ -18,6 +19,7 @@
 #include "governor/kernel/guard.h"
 #include "governor/kernel/test_cgroups.h"
 #include "gtest/gtest.h"
+#include "tests/cpp/temporary_directory.h"
 
 namespace memgov::kernel {
 namespace {
@@ -37,10 +39,7 @@ class RealCgroupTest : public testing::Test {
     cgroup_ = std::make_unique<RealCgroup>(layout_);
   }
   bool v1() const { return layout_.memory_version == MemoryVersion::kV1; }
-  std::string StateFile() const {
-    return (std::filesystem::temp_directory_path() / absl::StrCat("memgov-kt-", ::getpid(), ".state"))
-        .string();
-  }
+  std::string StateFile() const { return directory_.path() + "/brake.state"; }
   // Runs handlers until `done`, for 20 s at most.
   bool RunUntil(const std::function<bool()>& done) {
     const auto give_up = std::chrono::steady_clock::now() + seconds(20);
@@ -76,6 +75,7 @@ class RealCgroupTest : public testing::Test {
 
   CgroupLayout layout_;
   std::unique_ptr<RealCgroup> cgroup_;
+  const TemporaryDirectory directory_;  // others may write in /tmp, so no state is kept there
   boost::asio::io_context io_;
 };
 
@@ -330,7 +330,6 @@ TEST_F(RealCgroupTest, TheGuardLetsGoOfARealBrake) {
   ASSERT_EQ(::waitpid(daemon, &status, 0), daemon);
   ASSERT_TRUE(WIFSIGNALED(status)) << status;
   EXPECT_TRUE(RunUntil([&] { return ReadFile(cgroup_->File("memory.high")) == "max\n"; }));
-  std::filesystem::remove(StateFile() + ".lock");
 }
 
 }  // namespace

@@ -88,8 +88,9 @@ class Peer {
                         reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), std::strlen(name),
                         value.size(), 0};
     };
-    const nghttp2_nv headers[] = {header(":method", "POST"), header(":scheme", "http"), header(":path", path),
-                                  header(":authority", "x"), header("content-type", type)};
+    const std::string post = "POST", http = "http", authority = "x";
+    const nghttp2_nv headers[] = {header(":method", post), header(":scheme", http), header(":path", path),
+                                  header(":authority", authority), header("content-type", type)};
     nghttp2_data_provider provider{};
     provider.read_callback = [](nghttp2_session*, std::int32_t id, std::uint8_t* to, std::size_t size,
                                 std::uint32_t* flags, nghttp2_data_source*, void* user) -> ssize_t {

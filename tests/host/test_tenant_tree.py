@@ -17,7 +17,7 @@ from harness.cgroups import Cgroup
 from harness.governor import Governor
 from harness.processes import wait_until
 
-from .conftest import BUILD, DEADLINE, MIB, ctl, scaled
+from .conftest import BUILD, DEADLINE, MIB, SCALE, ctl, scaled
 from .policies import ENFORCE
 
 POLICY = ENFORCE + "    actions: [release]\n"
@@ -113,10 +113,13 @@ def test_five_hundred_cgroups_a_second_cost_little_and_hold_up_nobody(stage, ten
 
 
 def test_more_cgroups_than_a_tenant_may_have_are_said_and_governed_by_the_nearest(stage, tenant):
+    if stage.parent.hierarchy.version == 2:
+        pytest.skip("on v2 a directory alone has no memory controller, and is not tracked")
     for number in range(1200):
         (tenant.path / f"c{number}").mkdir()
     governor = govern(stage, tenant)
-    assert [event for event in governor.of("degraded") if "has more than 1024 cgroups" in event["text"]]
+    wait_until(lambda: [event for event in governor.of("degraded") if "has more than 1024 cgroups" in event["text"]],
+               DEADLINE, "the tenant's name")
     for number in (0, 600, 1199):
         with inside(stage.parent.hierarchy, tenant.path / f"c{number}"):
             assert "ended" not in attach(governor, "one of many")
@@ -141,6 +144,8 @@ def test_a_name_that_imitates_another_gains_no_rule(stage, tenant):
     places = [f"kubepods/pod{UID}/{HEX}", f"docker/{HEX}", f"system.slice/docker-{HEX}.scope",
               f"kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-{HEX}.scope", "a:b", "x (deleted)",
               "rtl\u202e", "cr\rlf", '{"event":"stopped"}', "n" * 255, "/".join(f"n{level}" for level in range(100))]
+    if stage.parent.hierarchy.version == 2:
+        places.remove("x (deleted)")  # so the kernel shows a cgroup that was removed; who is in one is refused
     for place in places:
         (tenant.path / place).mkdir(parents=True)
         with inside(stage.parent.hierarchy, tenant.path / place):
@@ -172,7 +177,7 @@ def test_a_path_too_long_to_be_opened_is_refused_at_little_cost(stage, tenant):
             (stage.parent.path / f"c{number}").rmdir()
     assert "can be opened" in refused["text"]
     print(f"{spent * 10:.2f} ms of CPU for each")
-    assert spent < 0.5
+    assert spent < 0.5 / SCALE, "less than a scan each"
 
 
 def test_without_inotify_an_attach_from_a_new_cgroup_costs_no_scan(stage, tenant):
@@ -195,7 +200,7 @@ def test_without_inotify_an_attach_from_a_new_cgroup_costs_no_scan(stage, tenant
         for number in range(1000):
             (stage.parent.path / f"c{number}").rmdir()
     print(f"{spent * 10:.2f} ms of CPU for each")
-    assert spent < 1
+    assert spent < 1 / SCALE
     attached = [event["cgroup"] for event in governor.of("attached")]
     assert len(attached) == 100
 
