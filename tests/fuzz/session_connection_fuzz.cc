@@ -30,7 +30,7 @@ class Server : public memgov::session::CallHandler {
     }
   }
   void OnBadMessage(absl::Status why) override { connection.Finish(why); }
-  void OnHalfClosed() override { connection.Finish(absl::OkStatus()); }
+  void OnHalfClosed(bool) override { connection.Finish(absl::OkStatus()); }
   void OnCallOver() override {
     Require(in_call_, "a call is over once");
     in_call_ = false;
