@@ -17,6 +17,7 @@ namespace {
 
 // Directives whose outcome may still come. A client that owes more is not going to answer the oldest.
 constexpr std::size_t kMaxUnanswered = 256;
+constexpr absl::string_view kAttachPath = "/memgov.v1.Session/Attach";
 constexpr double kWorkPerByte = 1.0 / 1024;              // see Tenant
 constexpr auto kReportsLater = std::chrono::seconds(1);  // where the tenant has none left
 
@@ -31,7 +32,12 @@ ConnectionShared::ConnectionShared(SessionServer::Options options_in, SessionSer
       due(io, options.now, [](Connection* connection) { connection->OnDue(); }) {}
 
 Connection::Connection(ConnectionShared& shared, int fd, Ticket ticket, const absl::Status& admitted)
-    : shared_(shared), ticket_(std::move(ticket)), socket_(shared.io), fd_(fd), blame_(admitted) {}
+    : shared_(shared),
+      ticket_(std::move(ticket)),
+      socket_(shared.io),
+      fd_(fd),
+      peer_(fd, static_cast<base::CallHandler*>(this)),
+      blame_(admitted) {}
 
 void Connection::Start() {
   boost::system::error_code error;
@@ -71,9 +77,9 @@ void Connection::Read() {
   if (received.descriptors) return EndFor(absl::InvalidArgumentError("descriptors that nobody asked for"));
   const core::Instant now = shared_.options.now();
   DeliverReport(intake_.Roll(now));
-  const std::uint64_t frames = guard_.frames();
+  const std::uint64_t frames = peer_.frames();
   const absl::Status taken = Take({shared_.buffer.data(), static_cast<std::size_t>(size)});
-  const std::uint64_t new_frames = guard_.frames() - frames;
+  const std::uint64_t new_frames = peer_.frames() - frames;
   intake_.Count(new_frames);
   const core::Duration wait = shared_.registry.Work(
       ticket_, now, 1 + static_cast<double>(new_frames) + static_cast<double>(size) * kWorkPerByte);
@@ -87,24 +93,17 @@ void Connection::Read() {
 absl::Status Connection::Take(absl::string_view bytes) {
   const std::lock_guard lock(mutex_);
   if (phase_ == Phase::kDraining || phase_ == Phase::kEnded) return absl::OkStatus();
-  absl::Status taken = guard_.Take(bytes, shared_.options.now());
-  // Also a peer whose very first bytes are refused is told why, if it speaks HTTP/2.
-  if (grpc_ == nullptr && (taken.ok() || guard_.frames() > 0)) {
-    grpc_ = std::make_unique<GrpcConnection>(static_cast<CallHandler*>(this));
-  }
-  if (taken.ok()) taken = grpc_->Receive(bytes);
-  if (grpc_ == nullptr) return taken;
-  FlushLocked();
-  if (taken.ok()) taken = grpc_->Answers();
-  if (!taken.ok()) {
-    grpc_->GoAway(NGHTTP2_ENHANCE_YOUR_CALM, taken.message());
-    FlushLocked();
-  }
-  return taken;
+  return peer_.Take(bytes, shared_.options.now());
 }
 
-void Connection::OnCall() {
-  if (phase_ != Phase::kSilent) return;
+absl::Status Connection::OnCall(base::CallId call, absl::string_view path) {
+  if (path != kAttachPath) {
+    return absl::UnimplementedError(
+        absl::StrCat("memgovd has no method ", path, "; clients call ", kAttachPath));
+  }
+  if (call_ != 0) return absl::ResourceExhaustedError("this connection has an Attach stream already");
+  call_ = call;
+  if (phase_ != Phase::kSilent) return absl::OkStatus();
   phase_ = Phase::kGreeting;
   deadline_ = shared_.options.now() + shared_.options.hello_within;
   if (!ticket_.refusal.ok()) {
@@ -112,9 +111,10 @@ void Connection::OnCall() {
   } else if (!blame_.ok()) {
     CloseLocked(blame_);
   }
+  return absl::OkStatus();
 }
 
-void Connection::OnMessage(absl::string_view bytes) {
+void Connection::OnMessage(base::CallId, absl::string_view bytes) {
   if (phase_ == Phase::kClosing) return;
   v1::ClientMessage message;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
@@ -128,9 +128,9 @@ void Connection::OnMessage(absl::string_view bytes) {
   std::visit([this](auto&& body) { Accept(std::forward<decltype(body)>(body)); }, *std::move(said));
 }
 
-void Connection::OnBadMessage(absl::Status why) { Blame(std::move(why)); }
+void Connection::OnBadMessage(base::CallId, absl::Status why) { Blame(std::move(why)); }
 
-void Connection::OnHalfClosed(bool in_message) {
+void Connection::OnHalfClosed(base::CallId, bool in_message) {
   if (in_message) return Blame(absl::InvalidArgumentError("the call ends within a message"));
   CloseLocked(absl::OkStatus());
 }
@@ -141,7 +141,8 @@ void Connection::Blame(absl::Status why) {
   CloseLocked(std::move(why));
 }
 
-void Connection::OnCallOver() {
+void Connection::OnCallOver(base::CallId) {
+  call_ = 0;
   if (client_) {
     const bool left = phase_ != Phase::kClosing || why_.ok();
     shared_.registry.RemoveClient(*client_);
@@ -228,7 +229,7 @@ void Connection::Welcome(const std::string& message) {
 void Connection::Refuse(absl::Status why) {
   const std::lock_guard lock(mutex_);
   CloseLocked(std::move(why));
-  FlushLocked();
+  peer_.Flush();
   AttendSoon();
 }
 
@@ -245,33 +246,18 @@ bool Connection::Send(core::DirectiveId id, const std::string& message) {
 
 // False: the client does not read what was sent before, and is dropped.
 bool Connection::WriteLocked(const std::string& message) {
-  if (grpc_->waiting_messages() >= shared_.options.max_queued) {
-    Blame(absl::ResourceExhaustedError(absl::StrCat("the client does not read: ", grpc_->waiting_messages(),
-                                                    " directives are waiting for it")));
+  if (peer_.grpc()->waiting_messages(call_) >= shared_.options.max_queued) {
+    Blame(absl::ResourceExhaustedError(
+        absl::StrCat("the client does not read: ", peer_.grpc()->waiting_messages(call_),
+                     " directives are waiting for it")));
     ::shutdown(fd_, SHUT_RDWR);  // it would not read the status either; Read ends the connection
     AttendSoon();
     return false;
   }
-  grpc_->Write(message);
-  FlushLocked();
-  if (blocked_) AttendSoon();
+  peer_.grpc()->Write(call_, message);
+  peer_.Flush();
+  if (peer_.blocked()) AttendSoon();
   return true;
-}
-
-void Connection::FlushLocked() {
-  while (grpc_ != nullptr && fd_ >= 0 && !blocked_) {
-    if (unsent_.empty()) unsent_ = grpc_->ToSend();
-    if (unsent_.empty()) return;
-    const ssize_t sent = ::send(fd_, unsent_.data(), unsent_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent >= 0) {
-      unsent_.remove_prefix(static_cast<std::size_t>(sent));
-    } else if (errno == EAGAIN) {
-      blocked_ = true;
-    } else if (errno != EINTR) {
-      ::shutdown(fd_, SHUT_RDWR);  // the peer reads no more, so it need not speak; Read ends the connection
-      return;
-    }
-  }
 }
 
 // --- the end
@@ -282,24 +268,24 @@ void Connection::CloseLocked(absl::Status why) {
   phase_ = Phase::kClosing;
   deadline_ = shared_.options.now() + shared_.options.linger;
   why_ = std::move(why);
-  grpc_->Finish(why_);
+  peer_.grpc()->Finish(call_, why_);
 }
 
 // Nothing more will be said: the peer sees the end when it has read what came before.
 void Connection::DrainLocked() {
   phase_ = Phase::kDraining;
   deadline_ = shared_.options.now() + shared_.options.linger;
-  grpc_->GoAway(NGHTTP2_NO_ERROR, why_.message());
+  peer_.grpc()->GoAway(NGHTTP2_NO_ERROR, why_.message());
 }
 
 void Connection::Stop() {
   bool never_spoke = false;
   {
     const std::lock_guard lock(mutex_);
-    never_spoke = grpc_ == nullptr;
+    never_spoke = peer_.grpc() == nullptr;
     CloseLocked(Stopping());
     if (phase_ == Phase::kSilent && !never_spoke) DrainLocked();
-    FlushLocked();
+    peer_.Flush();
   }
   Deliver();
   if (never_spoke) return End(absl::OkStatus());
@@ -331,6 +317,7 @@ void Connection::End(absl::Status why) {
     if (socket_.is_open()) socket_.release();  // cancels what waits
     base::CloseOf(fd_);
     fd_ = -1;
+    peer_.Forget();
   }
   shared_.due.Move(this, due_, core::Instant::max());
   due_ = core::Instant::max();
@@ -363,12 +350,12 @@ void Connection::OnDue() {
     } else if (now >= deadline_ && phase_ == Phase::kSilent) {
       blame_ = absl::DeadlineExceededError("no call in time");
       is_fault_ = true;
-      if (grpc_ != nullptr) grpc_->GoAway(NGHTTP2_NO_ERROR, blame_.message());
+      if (peer_.grpc() != nullptr) peer_.grpc()->GoAway(NGHTTP2_NO_ERROR, blame_.message());
       ends = true;
     } else if (now >= deadline_ && phase_ >= Phase::kClosing) {
       ends = true;
     }
-    FlushLocked();
+    peer_.Flush();
   }
   Deliver();
   if (ends) return End(absl::OkStatus());
@@ -383,11 +370,11 @@ void Connection::Attend() {
   {
     const std::lock_guard lock(mutex_);
     if (phase_ == Phase::kEnded) return;
-    blocked = blocked_;
+    blocked = peer_.blocked();
     if (phase_ == Phase::kDraining) {
       if (!blocked) ::shutdown(fd_, SHUT_WR);  // the peer reads to the end, and then closes
-    } else if (grpc_ != nullptr && !blocked && grpc_->over()) {
-      over = grpc_->fault();
+    } else if (peer_.grpc() != nullptr && !blocked && peer_.grpc()->over()) {
+      over = peer_.grpc()->fault();
     }
   }
   if (over) return EndFor(*over);
@@ -401,8 +388,8 @@ void Connection::Attend() {
                          if (error) return;
                          {
                            const std::lock_guard lock(self->mutex_);
-                           self->blocked_ = false;
-                           self->FlushLocked();
+                           self->peer_.Unblock();
+                           self->peer_.Flush();
                          }
                          self->Deliver();
                          self->Attend();

@@ -22,11 +22,10 @@
 #include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "governor/base/grpc_socket.h"
 #include "governor/core/client_event.h"
 #include "governor/core/decision.h"
 #include "governor/session/due.h"
-#include "governor/session/frame_guard.h"
-#include "governor/session/grpc_connection.h"
 #include "governor/session/intake.h"
 #include "governor/session/registry.h"
 #include "governor/session/server.h"
@@ -45,7 +44,7 @@ struct ConnectionShared {
   std::array<char, 4096> buffer;  // of the session thread; small, so that everybody has a turn
 };
 
-class Connection final : public std::enable_shared_from_this<Connection>, private CallHandler {
+class Connection final : public std::enable_shared_from_this<Connection>, private base::CallHandler {
  public:
   // `ticket.refusal` or `admitted` not OK: that is all the peer will hear. Start is due.
   Connection(ConnectionShared& shared, int fd, Ticket ticket, const absl::Status& admitted);
@@ -75,12 +74,12 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   };
   using Event = std::variant<AttachRequest, core::ClientReport, core::ClientOutcome, Detached>;
 
-  // CallHandler, with the lock held.
-  void OnCall() override;
-  void OnMessage(absl::string_view bytes) override;
-  void OnBadMessage(absl::Status why) override;
-  void OnHalfClosed(bool in_message) override;
-  void OnCallOver() override;
+  // base::CallHandler, with the lock held.
+  absl::Status OnCall(base::CallId call, absl::string_view path) override;
+  void OnMessage(base::CallId call, absl::string_view bytes) override;
+  void OnBadMessage(base::CallId call, absl::Status why) override;
+  void OnHalfClosed(base::CallId call, bool in_message) override;
+  void OnCallOver(base::CallId call) override;
 
   void Accept(AttachRequest request);
   void Accept(core::ClientReport report);
@@ -96,7 +95,6 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
   void EndFor(const absl::Status& fault);  // of the peer's, unless OK
   void CloseLocked(absl::Status why);
   bool WriteLocked(const std::string& message);
-  void FlushLocked();
   void DrainLocked();
   void AttendSoon();
   core::Instant NextDue() const;
@@ -107,7 +105,6 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
 
   // The session thread alone.
   boost::asio::posix::stream_descriptor socket_;
-  FrameGuard guard_;
   Intake intake_;
   bool waits_to_read_ = false;
   bool waits_to_write_ = false;
@@ -117,12 +114,11 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
 
   mutable std::mutex mutex_;
   // Guarded by mutex_:
-  int fd_;                                // socket_'s, -1 once it is closed
-  std::unique_ptr<GrpcConnection> grpc_;  // present once the peer has spoken
+  int fd_;  // socket_'s, -1 once it is closed
+  base::GrpcSocket peer_;
+  base::CallId call_ = 0;  // the Attach call; 0: none
   Phase phase_ = Phase::kSilent;
   core::Instant deadline_;                         // of the phase: Hello, or the end of lingering
-  absl::string_view unsent_;                       // of grpc_'s bytes, what the socket did not take
-  bool blocked_ = false;                           // the socket takes no more
   std::optional<core::ClientId> client_;           // on_attach was or will be called, and on_detached is due
   absl::btree_set<core::DirectiveId> unanswered_;  // sent, no outcome yet
   core::DirectiveId forgotten_{};  // the newest that is in unanswered_ no longer without an outcome

@@ -2,7 +2,7 @@
 // core values; no protobuf or HTTP/2 type leaves this room.
 //
 // The threat: every container may reach the socket, and a peer may send whatever it likes as fast as it can.
-// What a connection can make this room do or hold is bounded by frame_guard.h, what a tenant can by
+// What a connection can make this room do or hold is bounded by base/frame_guard.h, what a tenant can by
 // registry.h; a peer that goes beyond loses its connection, one that is only fast is read more slowly.
 //
 // Threads: one session thread reads all connections and runs all callbacks. The methods may be called from

@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-#include "governor/session/frame_guard.h"
+#include "governor/base/frame_guard.h"
 #include "tests/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -13,9 +13,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t most = 1 + pieces.Number();
   const std::string_view bytes = pieces.Take(size);
 
-  memgov::session::FrameGuard whole;
+  memgov::base::FrameGuard whole;
   const absl::Status at_once = whole.Take({bytes.data(), bytes.size()}, now);
-  memgov::session::FrameGuard cut;
+  memgov::base::FrameGuard cut;
   absl::Status in_pieces;
   for (memgov::fuzz::Pieces rest(bytes); !rest.empty() && in_pieces.ok();) {
     const std::string_view piece = rest.Take(most);

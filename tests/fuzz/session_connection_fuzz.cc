@@ -1,45 +1,48 @@
-// A whole connection of a peer, as the session room serves it: the guard first, then HTTP/2 and gRPC. The
-// handler answers as the server does. Whatever comes: calls begin and end in turn, messages stay short, and
-// what is held for the peer is bounded.
+// A whole connection of a peer, as the session room serves it (base/grpc_socket.h): the guard first, then
+// HTTP/2 and gRPC. The handler answers as the server does. Whatever comes: calls begin and end in turn,
+// messages stay short, and what is held for the peer is bounded.
 
 #include <chrono>
 #include <string>
 
-#include "governor/session/frame_guard.h"
-#include "governor/session/grpc_connection.h"
+#include "governor/base/frame_guard.h"
+#include "governor/base/grpc_connection.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {
 
+using memgov::base::CallId;
+using memgov::base::GrpcConnection;
 using memgov::fuzz::Require;
-using memgov::session::GrpcConnection;
 
-class Server : public memgov::session::CallHandler {
+class Server : public memgov::base::CallHandler {
  public:
-  void OnCall() override {
-    Require(!in_call_, "one call at a time");
-    in_call_ = true;
+  absl::Status OnCall(CallId call, absl::string_view path) override {
+    Require(path.size() <= 100, "a short path");
+    if (call_ != 0) return absl::ResourceExhaustedError("one call at a time");
+    call_ = call;
     messages_ = 0;
+    return absl::OkStatus();
   }
-  void OnMessage(absl::string_view bytes) override {
-    Require(in_call_ && bytes.size() <= GrpcConnection::kMaxMessage, "a short message of a call");
+  void OnMessage(CallId call, absl::string_view bytes) override {
+    Require(call == call_ && bytes.size() <= GrpcConnection::kMaxMessage, "a short message of a call");
     if (++messages_ == 1) {
-      connection.Write(std::string(200, 'w'));
+      connection.Write(call, std::string(200, 'w'));
     } else if (bytes.empty()) {
-      connection.Finish(absl::InvalidArgumentError("body: empty"));
+      connection.Finish(call, absl::InvalidArgumentError("body: empty"));
     }
   }
-  void OnBadMessage(absl::Status why) override { connection.Finish(why); }
-  void OnHalfClosed(bool) override { connection.Finish(absl::OkStatus()); }
-  void OnCallOver() override {
-    Require(in_call_, "a call is over once");
-    in_call_ = false;
+  void OnBadMessage(CallId call, absl::Status why) override { connection.Finish(call, why); }
+  void OnHalfClosed(CallId call, bool) override { connection.Finish(call, absl::OkStatus()); }
+  void OnCallOver(CallId call) override {
+    Require(call != 0 && call == call_, "a call is over once");
+    call_ = 0;
   }
 
   GrpcConnection connection{this};
 
  private:
-  bool in_call_ = false;
+  CallId call_ = 0;
   int messages_ = 0;
 };
 
@@ -53,7 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const memgov::core::Instant now{std::chrono::seconds(1000)};
   memgov::fuzz::Pieces pieces(memgov::fuzz::Text(data, size));
   const std::size_t most = 1 + 16 * pieces.Number();
-  memgov::session::FrameGuard guard;
+  memgov::base::FrameGuard guard;
   Server server;
   SendAll(&server);
   while (!pieces.empty()) {

@@ -1,6 +1,6 @@
 // What a client of memgov sends passes, each known flood ends, however the bytes are cut.
 
-#include "governor/session/frame_guard.h"
+#include "governor/base/frame_guard.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <random>
 #include <string>
 
-namespace memgov::session {
+namespace memgov::base {
 namespace {
 
 using std::chrono::milliseconds;
@@ -166,4 +166,4 @@ TEST(FrameGuard, CuttingChangesNoVerdict) {
 }
 
 }  // namespace
-}  // namespace memgov::session
+}  // namespace memgov::base

@@ -1,11 +1,11 @@
-#include "governor/session/frame_guard.h"
+#include "governor/base/frame_guard.h"
 
 #include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 
-namespace memgov::session {
+namespace memgov::base {
 namespace {
 
 constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -124,4 +124,4 @@ absl::Status FrameGuard::HeaderBlock(bool ends, std::size_t length, bool begins)
   return absl::OkStatus();
 }
 
-}  // namespace memgov::session
+}  // namespace memgov::base

@@ -1,4 +1,4 @@
-#include "governor/session/grpc_connection.h"
+#include "governor/base/grpc_connection.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -10,15 +10,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
-namespace memgov::session {
+namespace memgov::base {
 namespace {
 
-constexpr absl::string_view kAttachPath = "/memgov.v1.Session/Attach";
 constexpr std::size_t kPrefix = 5;
 constexpr std::size_t kMaxHeaders = 16384;     // bytes of all names and values, uncompressed
-constexpr std::size_t kMostPath = 100;         // that is repeated to who asked for it
+constexpr std::size_t kMostPath = 100;         // that is handed on
 constexpr std::size_t kMostText = 512;         // of a grpc-message
-constexpr std::uint32_t kMaxStreams = 4;       // one is used; a second one gets an answer
+constexpr std::uint32_t kMaxStreams = 4;       // calls at a time
 constexpr std::size_t kMostAnswers = 64;       // frames that wait because the peer does not read
 constexpr std::size_t kMostOutboundAcks = 64;  // SETTINGS and PING that the peer does not read the answers of
 
@@ -80,9 +79,9 @@ struct Nghttp2Callbacks {
     const bool is_request = frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
     if (is_request) self.OnRequest();
     const bool may_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
-    if (may_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 && self.call_ != 0 &&
-        frame->hd.stream_id == self.call_) {
-      self.handler_->OnHalfClosed(!self.inbox_.empty());
+    if (!may_end || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
+    if (const auto call = self.calls_.find(frame->hd.stream_id); call != self.calls_.end()) {
+      self.handler_->OnHalfClosed(call->first, !call->second.inbox.empty());
     }
     return 0;
   }
@@ -90,18 +89,14 @@ struct Nghttp2Callbacks {
   static int OnData(nghttp2_session*, std::uint8_t, std::int32_t stream, const std::uint8_t* bytes,
                     std::size_t size, void* user) {
     GrpcConnection& self = Of(user);
-    if (self.call_ != 0 && stream == self.call_) self.OnData(Text(bytes, size));
+    const auto call = self.calls_.find(stream);
+    if (call != self.calls_.end()) self.OnData(stream, call->second, Text(bytes, size));
     return 0;
   }
 
   static int OnClosed(nghttp2_session*, std::int32_t stream, std::uint32_t, void* user) {
     GrpcConnection& self = Of(user);
-    if (self.call_ == 0 || stream != self.call_) return 0;
-    self.call_ = 0;
-    self.inbox_ = {};
-    self.outbox_ = {};
-    self.waiting_messages_ = 0;
-    self.handler_->OnCallOver();
+    if (self.calls_.erase(stream) > 0) self.handler_->OnCallOver(stream);
     return 0;
   }
 
@@ -124,9 +119,10 @@ struct Nghttp2Callbacks {
     return 0;
   }
 
-  static ssize_t Read(nghttp2_session*, std::int32_t, std::uint8_t* to, std::size_t size,
+  static ssize_t Read(nghttp2_session*, std::int32_t stream, std::uint8_t* to, std::size_t size,
                       std::uint32_t* flags, nghttp2_data_source*, void* user) {
-    const std::size_t read = Of(user).ReadOutbox(to, size, flags);
+    GrpcConnection& self = Of(user);
+    const std::size_t read = self.ReadOutbox(stream, self.calls_.at(stream), to, size, flags);
     if (read == 0 && *flags == NGHTTP2_DATA_FLAG_NONE) return NGHTTP2_ERR_DEFERRED;
     return static_cast<ssize_t>(read);
   }
@@ -193,7 +189,6 @@ absl::Status GrpcConnection::Receive(absl::string_view bytes) {
 void GrpcConnection::OnHeader(absl::string_view name, absl::string_view value) {
   request_.size += name.size() + value.size();
   if (name == ":path") {
-    request_.attach = value == kAttachPath;
     request_.path = std::string(value.substr(0, kMostPath));
   } else if (name == ":method") {
     request_.post = value == "POST";
@@ -205,100 +200,101 @@ void GrpcConnection::OnHeader(absl::string_view name, absl::string_view value) {
 
 void GrpcConnection::OnRequest() {
   if (!request_.post || !request_.grpc) return AnswerNoGrpc();
-  if (!request_.attach) {
-    return AnswerOther(request_.stream,
-                       absl::UnimplementedError(absl::StrCat("memgovd has no method ", request_.path,
-                                                             "; clients call ", kAttachPath)));
-  }
-  if (call_ != 0) {
-    return AnswerOther(request_.stream,
-                       absl::ResourceExhaustedError("this connection has an Attach stream already"));
-  }
-  call_ = request_.stream;
-  answered_ = deaf_ = finishing_ = false;
-  inbox_.clear();
-  message_size_ = 0;
-  status_ = absl::OkStatus();
-  handler_->OnCall();
+  const CallId id = request_.stream;
+  calls_.try_emplace(id);
+  const absl::Status accepted = handler_->OnCall(id, request_.path);
+  if (accepted.ok()) return;
+  calls_.erase(id);
+  AnswerOther(id, accepted);
 }
 
-void GrpcConnection::OnData(absl::string_view bytes) {
-  while (!bytes.empty() && !deaf_) {
-    const std::size_t whole = inbox_.size() < kPrefix ? kPrefix : kPrefix + message_size_;
-    const std::size_t taken = std::min(whole - inbox_.size(), bytes.size());
-    inbox_.append(bytes.data(), taken);
+void GrpcConnection::OnData(CallId id, Call& call, absl::string_view bytes) {
+  while (!bytes.empty() && !call.deaf) {
+    const std::size_t whole = call.inbox.size() < kPrefix ? kPrefix : kPrefix + call.message_size;
+    const std::size_t taken = std::min(whole - call.inbox.size(), bytes.size());
+    call.inbox.append(bytes.data(), taken);
     bytes.remove_prefix(taken);
-    if (inbox_.size() < whole) return;
-    if (whole == kPrefix && !TakePrefix()) return;
-    if (inbox_.size() < kPrefix + message_size_) continue;
-    const std::string message = std::move(inbox_);  // the handler may end the call, and so this inbox
-    inbox_ = {};
-    message_size_ = 0;
-    handler_->OnMessage(absl::string_view(message).substr(kPrefix));
+    if (call.inbox.size() < whole) return;
+    if (whole == kPrefix && !TakePrefix(id, call)) return;
+    if (call.inbox.size() < kPrefix + call.message_size) continue;
+    const std::string message = std::exchange(call.inbox, {});
+    call.message_size = 0;
+    handler_->OnMessage(id, absl::string_view(message).substr(kPrefix));
   }
 }
 
 // False: the message will never be acceptable.
-bool GrpcConnection::TakePrefix() {
-  const auto byte = [this](std::size_t i) { return static_cast<unsigned char>(inbox_[i]); };
-  message_size_ =
+bool GrpcConnection::TakePrefix(CallId id, Call& call) {
+  const auto byte = [&call](std::size_t i) { return static_cast<unsigned char>(call.inbox[i]); };
+  call.message_size =
       std::size_t{byte(1)} << 24 | std::size_t{byte(2)} << 16 | std::size_t{byte(3)} << 8 | byte(4);
   if (byte(0) != 0) {
-    deaf_ = true;
-    handler_->OnBadMessage(absl::UnimplementedError("a compressed message; send them as they are"));
-  } else if (message_size_ > kMaxMessage) {
-    deaf_ = true;
-    handler_->OnBadMessage(absl::ResourceExhaustedError(
-        absl::StrCat("a message of ", message_size_, " bytes; at most ", kMaxMessage, " are allowed")));
+    call.deaf = true;
+    handler_->OnBadMessage(id, absl::UnimplementedError("a compressed message; send them as they are"));
+  } else if (call.message_size > kMaxMessage) {
+    call.deaf = true;
+    handler_->OnBadMessage(
+        id, absl::ResourceExhaustedError(absl::StrCat("a message of ", call.message_size, " bytes; at most ",
+                                                      kMaxMessage, " are allowed")));
   }
-  return !deaf_;
+  return !call.deaf;
 }
 
 // --- to the client
 // -------------------------------------------------------------------------------------------
 
-void GrpcConnection::Write(absl::string_view message) {
-  if (call_ == 0 || finishing_) return;
+void GrpcConnection::Write(CallId id, absl::string_view message) {
+  const auto found = calls_.find(id);
+  if (found == calls_.end() || found->second.finishing) return;
+  Call& call = found->second;
   const std::size_t size = message.size();
   for (const std::size_t byte : {std::size_t{0}, size >> 24, size >> 16, size >> 8, size}) {
-    outbox_.push_back(static_cast<char>(byte));
+    call.outbox.push_back(static_cast<char>(byte));
   }
-  outbox_.append(message.data(), size);
-  ++waiting_messages_;
-  if (!std::exchange(answered_, true)) {
+  call.outbox.append(message.data(), size);
+  ++call.waiting_messages;
+  if (!std::exchange(call.answered, true)) {
     const nghttp2_nv headers[] = {Header(":status", "200"), Header("content-type", "application/grpc")};
     nghttp2_data_provider provider{};
     provider.read_callback = Nghttp2Callbacks::Read;
-    nghttp2_submit_response(session_, call_, headers, std::size(headers), &provider);
+    nghttp2_submit_response(session_, id, headers, std::size(headers), &provider);
   } else {
-    nghttp2_session_resume_data(session_, call_);
+    nghttp2_session_resume_data(session_, id);
   }
 }
 
-std::size_t GrpcConnection::ReadOutbox(std::uint8_t* to, std::size_t size, std::uint32_t* flags) {
-  const std::size_t taken = std::min(outbox_.size(), size);
-  std::memcpy(to, outbox_.data(), taken);
-  outbox_.erase(0, taken);
-  if (!outbox_.empty()) return taken;
-  waiting_messages_ = 0;
-  if (finishing_) {
+std::size_t GrpcConnection::waiting_messages(CallId id) const {
+  const auto call = calls_.find(id);
+  return call == calls_.end() ? 0 : call->second.waiting_messages;
+}
+
+std::size_t GrpcConnection::ReadOutbox(CallId id, Call& call, std::uint8_t* to, std::size_t size,
+                                       std::uint32_t* flags) {
+  const std::size_t taken = std::min(call.outbox.size(), size);
+  std::memcpy(to, call.outbox.data(), taken);
+  call.outbox.erase(0, taken);
+  if (!call.outbox.empty()) return taken;
+  call.waiting_messages = 0;
+  if (call.finishing) {
     *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    const std::string code = absl::StrCat(static_cast<int>(status_.code()));
-    const std::string text = PercentEncoded(status_.message());
+    const std::string code = absl::StrCat(static_cast<int>(call.status.code()));
+    const std::string text = PercentEncoded(call.status.message());
     const nghttp2_nv trailers[] = {Header("grpc-status", code), Header("grpc-message", text)};
-    nghttp2_submit_trailer(session_, call_, trailers, std::size(trailers));
+    nghttp2_submit_trailer(session_, id, trailers, std::size(trailers));
   }
   return taken;
 }
 
-void GrpcConnection::Finish(const absl::Status& status) {
-  if (call_ == 0 || std::exchange(finishing_, true)) return;
-  deaf_ = true;
-  status_ = status;
-  if (answered_) {
-    nghttp2_session_resume_data(session_, call_);
+void GrpcConnection::Finish(CallId id, const absl::Status& status) {
+  const auto found = calls_.find(id);
+  if (found == calls_.end() || std::exchange(found->second.finishing, true)) return;
+  Call& call = found->second;
+  call.deaf = true;
+  call.status = status;
+  if (call.answered) {
+    nghttp2_session_resume_data(session_, id);
   } else {
-    AnswerOther(call_, status);
+    AnswerOther(id, status);
   }
 }
 
@@ -342,4 +338,4 @@ bool GrpcConnection::over() const {
          (nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0);
 }
 
-}  // namespace memgov::session
+}  // namespace memgov::base

@@ -22,7 +22,7 @@
 #include "governor/base/token_bucket.h"
 #include "governor/core/units.h"
 
-namespace memgov::session {
+namespace memgov::base {
 
 class FrameGuard {
  public:
@@ -68,4 +68,4 @@ class FrameGuard {
   base::TokenBucket others_{1, 16};  // PRIORITY, GOAWAY, and what is unknown
 };
 
-}  // namespace memgov::session
+}  // namespace memgov::base

@@ -1,6 +1,6 @@
 // The two ends of a connection in one process, without sockets: our server and nghttp2's client.
 
-#include "governor/session/grpc_connection.h"
+#include "governor/base/grpc_connection.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,23 +15,36 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace memgov::session {
+namespace memgov::base {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+constexpr char kMethod[] = "/test.Service/Method";
+
 class Calls : public CallHandler {
  public:
-  void OnCall() override { said.emplace_back("call"); }
-  void OnMessage(absl::string_view bytes) override { said.push_back(absl::StrCat("message ", bytes)); }
-  void OnBadMessage(absl::Status why) override { said.push_back(absl::StrCat("bad: ", why.message())); }
-  void OnHalfClosed(bool in_message) override {
+  absl::Status OnCall(CallId call, absl::string_view path) override {
+    if (path != kMethod) return absl::UnimplementedError(absl::StrCat("no method ", path));
+    said.emplace_back("call");
+    last = call;
+    return absl::OkStatus();
+  }
+  void OnMessage(CallId call, absl::string_view bytes) override {
+    said.push_back(absl::StrCat("message ", bytes));
+    last = call;
+  }
+  void OnBadMessage(CallId, absl::Status why) override {
+    said.push_back(absl::StrCat("bad: ", why.message()));
+  }
+  void OnHalfClosed(CallId, bool in_message) override {
     said.emplace_back(in_message ? "half-closed within a message" : "half-closed");
   }
-  void OnCallOver() override { said.emplace_back("over"); }
+  void OnCallOver(CallId) override { said.emplace_back("over"); }
 
   std::vector<std::string> said;
+  CallId last = 0;  // that was heard of
 };
 
 std::string Framed(absl::string_view message) {
@@ -82,7 +95,7 @@ class Peer {
   }
   ~Peer() { nghttp2_session_del(session_); }
 
-  std::int32_t Call(std::string path = "/memgov.v1.Session/Attach", std::string type = "application/grpc") {
+  std::int32_t Call(std::string path = kMethod, std::string type = "application/grpc") {
     const auto header = [](const char* name, const std::string& value) {
       return nghttp2_nv{reinterpret_cast<std::uint8_t*>(const_cast<char*>(name)),
                         reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), std::strlen(name),
@@ -164,16 +177,16 @@ TEST_F(GrpcConnectionTest, MessagesGoBothWaysAndTrailersEndTheCall) {
   EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
   EXPECT_THAT(calls_.said, ElementsAre("call", "message one", "message ", "message two"));
 
-  server_.Write("hello");
-  server_.Write("world");
-  EXPECT_EQ(server_.waiting_messages(), 2u);
+  server_.Write(calls_.last, "hello");
+  server_.Write(calls_.last, "world");
+  EXPECT_EQ(server_.waiting_messages(calls_.last), 2u);
   EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
-  EXPECT_EQ(server_.waiting_messages(), 0u);
+  EXPECT_EQ(server_.waiting_messages(calls_.last), 0u);
   EXPECT_EQ(peer_.streams[stream].data, Framed("hello") + Framed("world"));
   EXPECT_EQ(peer_.streams[stream].headers[":status"], "200");
 
-  server_.Write("last");
-  server_.Finish(absl::AbortedError("50% done\n"));
+  server_.Write(calls_.last, "last");
+  server_.Finish(calls_.last, absl::AbortedError("50% done\n"));
   EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
   EXPECT_THAT(peer_.streams[stream].data, HasSubstr("last"));
   EXPECT_EQ(peer_.streams[stream].headers["grpc-status"], "10");
@@ -185,7 +198,7 @@ TEST_F(GrpcConnectionTest, MessagesGoBothWaysAndTrailersEndTheCall) {
 TEST_F(GrpcConnectionTest, ACallMayEndBeforeAnyMessageAndAnotherFollow) {
   const std::int32_t first = peer_.Call();
   EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
-  server_.Finish(absl::UnauthenticatedError("who are you?"));
+  server_.Finish(calls_.last, absl::UnauthenticatedError("who are you?"));
   EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
   EXPECT_EQ(peer_.streams[first].headers["grpc-status"], "16");
   EXPECT_TRUE(peer_.streams[first].closed);
@@ -200,26 +213,42 @@ TEST_F(GrpcConnectionTest, TheEndOfTheClientsSideIsTold) {
   peer_.Call();
   EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
   EXPECT_THAT(calls_.said, ElementsAre("call", "half-closed"));
-  server_.Finish(absl::OkStatus());
+  server_.Finish(calls_.last, absl::OkStatus());
   EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
   EXPECT_EQ(calls_.said.back(), "over");
 }
 
-TEST_F(GrpcConnectionTest, OtherCallsAreAnswered) {
+TEST_F(GrpcConnectionTest, CallsThatAreNotAcceptedAreAnswered) {
   const std::int32_t call = peer_.Call();
-  const std::int32_t second = peer_.Call();
   const std::int32_t reflection = peer_.Call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
-  const std::int32_t web = peer_.Call("/memgov.v1.Session/Attach", "text/html");
+  const std::int32_t web = peer_.Call(kMethod, "text/html");
+  peer_.Say(reflection, Framed("what is there?"));
   EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
   EXPECT_FALSE(peer_.streams[call].closed);
-  EXPECT_EQ(peer_.streams[second].headers["grpc-status"], "8");
-  EXPECT_THAT(peer_.streams[second].headers["grpc-message"], HasSubstr("has an Attach stream already"));
   EXPECT_EQ(peer_.streams[reflection].headers["grpc-status"], "12");
-  EXPECT_THAT(peer_.streams[reflection].headers["grpc-message"],
-              HasSubstr("clients call /memgov.v1.Session"));
+  EXPECT_THAT(peer_.streams[reflection].headers["grpc-message"], HasSubstr("no method /grpc.reflection.v1"));
   EXPECT_EQ(peer_.streams[web].headers[":status"], "415");
   EXPECT_TRUE(peer_.streams[web].closed);
   EXPECT_THAT(calls_.said, ElementsAre("call"));
+}
+
+TEST_F(GrpcConnectionTest, CallsAtTheSameTimeDoNotMix) {
+  const std::int32_t first = peer_.Call();
+  const std::int32_t second = peer_.Call();
+  peer_.Say(first, Framed("one").substr(0, 6));
+  peer_.Say(second, Framed("two"));
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_THAT(calls_.said, ElementsAre("call", "call", "message two"));
+  server_.Write(first, "to the first");
+  server_.Write(second, "to the second");
+  server_.Finish(second, absl::OkStatus());
+  peer_.Say(first, Framed("one").substr(6));
+  EXPECT_EQ(peer_.Talk(server_), absl::OkStatus());
+  EXPECT_THAT(calls_.said, ElementsAre("call", "call", "message two", "message one", "over"));
+  EXPECT_EQ(peer_.streams[first].data, Framed("to the first"));
+  EXPECT_FALSE(peer_.streams[first].closed);
+  EXPECT_EQ(peer_.streams[second].data, Framed("to the second"));
+  EXPECT_EQ(peer_.streams[second].headers["grpc-status"], "0");
 }
 
 TEST_F(GrpcConnectionTest, MessagesThatAreTooLongOrCompressedAreTheLast) {
@@ -329,4 +358,4 @@ TEST_F(GrpcConnectionTest, GoAwayCarriesTheReasonAndAPeerMayLeaveByIt) {
 }
 
 }  // namespace
-}  // namespace memgov::session
+}  // namespace memgov::base
