@@ -89,7 +89,7 @@ func TestTooSoonIsDeclined(t *testing.T) {
 	g := testgovernor.Start(t, testgovernor.Socket(t))
 	clock := newHandClock()
 	attach(t, g.Socket, clock, func(a *agent) {
-		generous(a)
+		collecting(a)
 		a.collect = func() (heap.Work, error) { clock.Advance(time.Second); return heap.Work{}, nil }
 	})
 	p := g.Accept()

@@ -115,13 +115,13 @@ class Stage:
         service.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
         return service
 
-    def start_crosser(self, base: int) -> Service:
-        """Holds `base` bytes, and on "cross 0" drives the parent over its wire and stays there for a while: over what
-        usage is when page cache, which counts for nothing, comes on top."""
+    def start_crosser(self, base: int, patience: int = 8) -> Service:
+        """Holds `base` bytes, and on "cross 0" drives the parent over its wire and stays there for `patience` seconds: over
+        what usage is when page cache, which counts for nothing, comes on top. Then it says so in a line."""
         wire = self.wire + self.parent.stat()["inactive_file"]
         crosser = self.start("crosser", "tests/bench/bench_crosser", "--usage-file", str(self.parent.usage_file),
                              "--wire", str(wire), "--base", str(base), "--back", str(self.parent.limit),
-                             "--patience", "8", commands=True)
+                             "--patience", str(patience), commands=True)
         crosser.wait_for(lambda line: line.get("ready"), DEADLINE, "ready")
         return crosser
 
