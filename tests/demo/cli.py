@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 
+from harness.busy import Busy
 from harness.cgroups import PREFIX, Cgroup, CgroupError, Hierarchy, detect
 from harness.figures import MIB
 from harness.processes import ServiceError
@@ -38,6 +39,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--scene", choices=("kill", "stall"), default="kill",
                         help="stall: the programs' file pages count too, so the kernel thrashes")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="play it N times and sum up")
+    parser.add_argument("--busy", action="store_true",
+                        help="then N runs with memgov while a loop spins on each processor, at normal weight")
     parser.add_argument("--json", action="store_true", help="the last line of output is one JSON object; the rest goes to stderr")
     parser.add_argument("--vm", action="store_true", help="play it in a virtual machine with cgroup v2")
     parser.add_argument("--encore", action=argparse.BooleanOptionalAction, default=None,
@@ -88,6 +91,10 @@ def _here(options: argparse.Namespace) -> int:
         printer.line(line)
     if note := report.fragmentation_note(pairs[-1]):
         printer.line("  " + note)
+    busy = [_on_busy(scene, programs, hierarchy, printer, turn, options.repeat)
+            for turn in range(options.repeat)] if options.busy else None
+    if busy:
+        printer.line("  " + report.busy_words(busy))
 
     encore = options.encore if options.encore is not None else not options.json and options.repeat == 1
     results = list(pairs[-1])
@@ -106,8 +113,8 @@ def _here(options: argparse.Namespace) -> int:
         for line in again.lines(programs.memgovctl, journal, *pairs[-1]):
             printer.line(line)
     if options.json:
-        print(json.dumps(report.summary(pairs)), flush=True)
-    return 0 if report.held(pairs) else 1
+        print(json.dumps(report.summary(pairs, busy)), flush=True)
+    return 0 if report.held(pairs, busy) else 1
 
 
 def introduction(scene: Scene) -> str:
@@ -128,6 +135,16 @@ def _pair(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Print
     with_ = play.run(scene, programs, hierarchy, ROOT, Memgov.ON, printer.say, journal)
     printer.say(with_.ended_at, "end", picture.headline(with_)[0])
     return without, with_
+
+
+def _on_busy(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer, turn: int, turns: int) -> Result:
+    """The same with memgov, which has to get a processor first."""
+    of = f" ({turn + 1} of {turns})" if turns > 1 else ""
+    printer.title(f"With memgov, on busy processors{of}")
+    with Busy():
+        result = play.run(scene, programs, hierarchy, ROOT, Memgov.ON, printer.say)
+    printer.say(result.ended_at, "end", picture.headline(result)[0])
+    return result
 
 
 def _late(scene: Scene, programs: Programs, hierarchy: Hierarchy, printer: Printer) -> Result:

@@ -23,7 +23,7 @@ def play(options: argparse.Namespace) -> int:
 
     try:
         result = vm.run(command(options, vm.GUEST_ROOT), vm.stage_tree(options.build), MEMORY_MIB,
-                        timeout_s=TIMEOUT_S * options.repeat, out_dir=options.out, env=vm.tree_env())
+                        timeout_s=TIMEOUT_S * options.repeat * (1.5 if options.busy else 1), out_dir=options.out, env=vm.tree_env())
     except (vm.VmError, vm.VmTimeout, vm.ImageError, OSError) as error:
         raise DemoError(f"the virtual machine: {error}") from error
     for drawn in sorted(pathlib.Path(options.out).glob("demo-*.svg")):
@@ -36,8 +36,7 @@ def command(options: argparse.Namespace, root: str) -> list[str]:
     """The command line inside: the same demo, scaled, with its pictures where the machine hands files out."""
     words = ["python3", f"{root}/tests/demo/demo.py", "--out", "/out", "--scene", options.scene,
              "--pattern", options.pattern, "--repeat", str(options.repeat), "--scale", str(options.scale or SCALE)]
-    if options.json:
-        words.append("--json")
+    words += [word for word, wanted in (("--json", options.json), ("--busy", options.busy)) if wanted]
     if options.encore is not None:
         words.append("--encore" if options.encore else "--no-encore")
     return words

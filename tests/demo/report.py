@@ -74,6 +74,7 @@ def table(pairs: list[Pair]) -> list[str]:
     row("given back, MiB", lambda runs: _spread(run.given_back for run in runs) if runs[0].memgov else "-")
     for name in stage.SERVICES:
         row(f"  {stage.TITLES[name]}", lambda runs, name=name: _given(runs, name))
+    row("  given back ÷ what was missing", lambda runs: _over_missing(runs) if runs[0].memgov else "-")
     wire = f"{without[0].scene.wire_percent:.0f} %"
     row(f"crossing {wire} → first request, ms", lambda runs: _since_crossing(runs, "asked_at"))
     row(f"  → below {wire} again, ms", lambda runs: _since_crossing(runs, "back_at"))
@@ -121,6 +122,16 @@ def _given(runs: list[Result], name: str) -> str:
     return f"{given} of {runs[0].scene.service / MIB:.0f}"
 
 
+def _over_missing(runs: list[Result]) -> str:
+    return _spread((run.given_back_over_missing for run in runs if run.given_back_over_missing is not None), 1)
+
+
+def busy_words(busy: list[Result]) -> str:
+    """What became of the runs on busy processors."""
+    killed = sum(1 for run in busy if run.kills)
+    return f"with all processors busy: killed in {killed} of {len(busy)} runs; {_finished(busy)} services finished their work"
+
+
 def _since_crossing(runs: list[Result], field: str) -> str:
     """A moment of each run relative to its crossing; before it, when the forecast was earlier than the wire."""
     spans = [(getattr(run, field) - run.crossed_at) * 1000 for run in runs
@@ -163,11 +174,13 @@ def write_events(result: Result, file: pathlib.Path) -> pathlib.Path:
 
 
 # --- for machines ---------------------------------------------------------------------------------------------
-def summary(pairs: list[Pair]) -> dict:
-    """The one object of --json. Latencies, bytes: medians over the runs; reaction: over all first crossings."""
+def summary(pairs: list[Pair], busy: list[Result] | None = None) -> dict:
+    """The one object of --json. Latencies, bytes, ratios: medians over the runs; reaction: over all first crossings. `busy` are
+    the runs with memgov on busy processors, None when there were none to be."""
     without, with_ = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     reactions = [run.reaction_ms for run in with_ if run.reaction_ms is not None]
     finished = [done for run in with_ for done in run.completed.values()]
+    over_missing = [run.given_back_over_missing for run in with_ if run.given_back_over_missing is not None]
     return {
         "runs": len(pairs),
         "runs_killed_without": sum(1 for run in without if run.kills),
@@ -178,10 +191,12 @@ def summary(pairs: list[Pair]) -> dict:
         "redis_p99_ms_without": round(statistics.median(_ms(run, "p99_us") for run in without), 3),
         "redis_p99_ms_with": round(statistics.median(_ms(run, "p99_us") for run in with_), 3),
         "given_back_mib": round(statistics.median(run.given_back for run in with_), 1),
+        "given_back_over_missing": round(statistics.median(over_missing), 2) if over_missing else None,
         "reaction_p99_ms": round(percentile(reactions, 99), 3) if reactions else None,
+        "runs_killed_with_busy": None if busy is None else sum(1 for run in busy if run.kills),
     }
 
 
-def held(pairs: list[Pair]) -> bool:
+def held(pairs: list[Pair], busy: list[Result] | None = None) -> bool:
     """Whether memgov did what the demo says it does: nobody killed, all work done, in every run."""
-    return all(not with_.kills and all(with_.completed.values()) for _, with_ in pairs)
+    return all(not run.kills and all(run.completed.values()) for run in [pair[1] for pair in pairs] + (busy or []))

@@ -53,10 +53,15 @@ class Result:
     returned_at: float | None = None  # all but a twentieth of what the first round brought had left
     first_round_mib: float = 0.0  # what the first round of requests brought
     given_back_mib: dict[str, float] = dataclasses.field(default_factory=dict)
+    missing_mib: float = 0.0  # what everybody would have held together, had nobody given back, beyond the limit
 
     @property
     def given_back(self) -> float:
         return sum(self.given_back_mib.values())
+
+    @property
+    def given_back_over_missing(self) -> float | None:
+        return self.given_back / self.missing_mib if self.missing_mib > 0 else None
 
     @property
     def reaction_ms(self) -> float | None:
@@ -101,6 +106,7 @@ def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | 
     if asked:
         result.asked_at = asked[0]["s"]
         _measure_given_back(result, (filled_at or timeline.time_s[-1]) - zero, asked)
+    result.missing_mib = _missing(result)
     crossed = next((at for at in timeline.crossings("total", scene.wire) if at >= zero), None)
     # Where the forecast asked before the wire was reached, a crossing much later belongs to another need.
     if crossed is None or (asked and crossed > asked[0]["t"] + ROUND):
@@ -109,6 +115,14 @@ def measure(result: Result, timeline: Timeline, zero: float, filled_at: float | 
     if asked:
         back = timeline.first_below("total", scene.wire, max(crossed, asked[0]["t"]))
         result.back_at = None if back is None else back - zero
+
+
+def _missing(result: Result) -> float:
+    """From what the services held until the first request, and the most that redis came to hold."""
+    held = [sum(result.usage_mib[name][i] for name in stage.SERVICES) for i, when in enumerate(result.time_s)
+            if -0.2 <= when and (result.asked_at is None or when <= result.asked_at)]
+    redis = [value for when, value in zip(result.time_s, result.usage_mib["redis"]) if when >= 0]
+    return max(0.0, max(held, default=0.0) + max(redis, default=0.0) - result.scene.limit / MIB)
 
 
 def _measure_given_back(result: Result, end: float, asked: list[dict]) -> None:

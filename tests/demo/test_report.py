@@ -13,7 +13,8 @@ from harness.figures import MIB
 from harness.sampler import Timeline
 
 KEYS = ["runs", "runs_killed_without", "runs_killed_with", "kills_without", "kills_with", "work_completed_with_percent",
-        "redis_p99_ms_without", "redis_p99_ms_with", "given_back_mib", "reaction_p99_ms"]
+        "redis_p99_ms_without", "redis_p99_ms_with", "given_back_mib", "given_back_over_missing", "reaction_p99_ms",
+        "runs_killed_with_busy"]
 
 
 def killed() -> Result:
@@ -29,7 +30,7 @@ def killed() -> Result:
 def saved() -> Result:
     result = dataclasses.replace(killed(), memgov=True, kills=[], completed=dict.fromkeys(TENANTS, True),
                                  fill={"written_mib": 650.0, "p99_us": 1000, "max_us": 4000}, asked_at=1.404, back_at=1.44,
-                                 returned_at=1.48, first_round_mib=730.0, given_back_mib={"jemalloc": 260.0, "glibc": 230.0, "go": 240.0},
+                                 returned_at=1.48, first_round_mib=730.0, missing_mib=365.0, given_back_mib={"jemalloc": 260.0, "glibc": 230.0, "go": 240.0},
                                  events=[{"event": "asked", "s": 1.404, "client": 1, "action": "release"}, {"event": "asked", "s": 1.405, "client": 2, "action": "collect"}])
     result.usage_mib["total"] = [value * 0.8 for value in result.usage_mib["total"]]
     return result
@@ -41,7 +42,17 @@ def test_summary_has_exactly_the_keys_and_counts_runs_and_kills():
     assert (summary["runs"], summary["runs_killed_without"], summary["runs_killed_with"]) == (2, 2, 0)
     assert summary["work_completed_with_percent"] == 100
     assert summary["given_back_mib"] == 730
+    assert summary["given_back_over_missing"] == 2
     assert summary["reaction_p99_ms"] == pytest.approx(4.0)
+    assert summary["runs_killed_with_busy"] is None
+
+
+def test_runs_on_busy_processors_are_counted_apart():
+    busy = [saved(), dataclasses.replace(saved(), kills=killed().kills), saved()]
+    summary = report.summary([(killed(), saved())], busy)
+    assert (summary["runs_killed_with"], summary["runs_killed_with_busy"]) == (0, 1)
+    assert not report.held([(killed(), saved())], busy) and report.held([(killed(), saved())], [saved()])
+    assert "killed in 1 of 3 runs" in report.busy_words(busy)
 
 
 def test_asking_before_the_crossing_is_a_reaction_of_zero():
@@ -58,6 +69,8 @@ def test_the_promise_is_broken_by_one_kill_or_one_unfinished_tenant():
 def test_table_puts_runs_side_by_side():
     text = "\n".join(report.table([(killed(), saved())]))
     assert "1: redis-server" in text and "259 of 650" in text and "260 of 300" in text
+    [ratio] = [line.split() for line in text.splitlines() if "what was missing" in line]
+    assert ratio[-2:] == ["-", "2.0"]
     many = "\n".join(report.table([(killed(), saved())] * 3))
     assert "in 3 of 3 runs: redis-server" in many and "in 0 of 3 runs" in many
 
@@ -93,10 +106,10 @@ def test_a_late_governor_is_judged_by_what_redis_did():
 
 
 def test_the_machine_plays_the_same_demo_scaled():
-    options = cli.arguments().parse_args(["--vm", "--json", "--repeat", "3"])
+    options = cli.arguments().parse_args(["--vm", "--json", "--repeat", "3", "--busy"])
     words = in_vm.command(options, "/memgov")
     assert words[:2] == ["python3", "/memgov/tests/demo/demo.py"]
-    assert "--vm" not in words and "--json" in words
+    assert "--vm" not in words and "--json" in words and "--busy" in words
     inside = cli.arguments().parse_args(words[2:])
     assert (inside.repeat, inside.scale, inside.scene) == (3, in_vm.SCALE, "kill")
 
@@ -121,7 +134,20 @@ def test_measuring_takes_times_and_bytes_from_the_cgroups():
     assert result.given_back_mib == {"jemalloc": 260, "glibc": 250, "go": 240}
     assert 0.99 < result.crossed_at < 1.0 and result.asked_at == 1.41
     assert result.first_round_mib == 750
+    # 900 MiB held before, 200 of redis; the limit is 1228.
+    assert result.missing_mib == 0 and result.given_back_over_missing is None
     assert result.back_at == pytest.approx(1.5) and result.returned_at == pytest.approx(1.5)
+
+
+def test_missing_is_what_all_would_hold_beyond_the_limit():
+    times = [10.0, 11.4, 11.6, 12.0]
+    usage = {name: [300 * MIB, 300 * MIB, 60 * MIB, 30 * MIB] for name in SERVICES}
+    usage["redis"] = [0, 120 * MIB, 300 * MIB, 628 * MIB]
+    usage["total"] = [sum(usage[name][i] for name in TENANTS) for i in range(len(times))]
+    result = Result(True, Scene(), events=[{"event": "asked", "action": "release", "t": 11.41, "s": 1.41}])
+    measure(result, Timeline(times, usage, {}, []), zero=10.0, filled_at=12.0)
+    assert result.missing_mib == 300
+    assert result.given_back_over_missing == pytest.approx(2.7)
 
 
 def test_a_crossing_long_after_the_first_request_is_none_that_it_answered():
