@@ -1,5 +1,6 @@
 // A tenant that runs no client: it holds memory of its own, reads a file into the page cache, or runs through
-// a mapped file all the time as a large program runs through its code.
+// a mapped file all the time as a large program runs through its code. With --again the file is read twice
+// more, which brings its pages to the active list, and then slowly for ever: 50 MiB/s.
 //
 // "take 64MiB" on stdin: touch so much more memory, then say {"taken":true}. stdout: {"ready":true}, and with
 // --map once a second {"touched":N}, the pages of the file that were read since the last line.
@@ -26,7 +27,7 @@ namespace {
 
 using memgov::workloads::kMiB;
 
-constexpr char kUsage[] = "usage: hold_pages [--anon 0MiB] [--read FILE] [--map FILE]\n";
+constexpr char kUsage[] = "usage: hold_pages [--anon 0MiB] [--read FILE [--again]] [--map FILE]\n";
 constexpr std::size_t kPage = 4096;
 
 // Anonymous memory that stays. False when there is none.
@@ -47,6 +48,17 @@ bool ReadOnce(const char* path) {
   }
   close(fd);
   return got == 0;
+}
+
+// On a thread of its own.
+void ReadSlowly(const char* path, const std::atomic<bool>* stop) {
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  std::vector<char> buffer(kMiB);
+  while (fd >= 0 && !*stop) {
+    if (read(fd, buffer.data(), buffer.size()) <= 0) lseek(fd, 0, SEEK_SET);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  close(fd);
 }
 
 [[noreturn]] void Fail(const char* what) {
@@ -76,12 +88,15 @@ int main(int argc, char** argv) {
   std::uint64_t anon = 0;
   const char* read_file = nullptr;
   const char* map_file = nullptr;
+  bool again = false;
   memgov::workloads::Arguments arguments(argc, argv, kUsage);
   while (arguments.Next()) {
     if (arguments.Is("--anon")) {
       anon = arguments.Size();
     } else if (arguments.Is("--read")) {
       read_file = arguments.Text();
+    } else if (arguments.Is("--again")) {
+      again = true;
     } else if (arguments.Is("--map")) {
       map_file = arguments.Text();
     } else {
@@ -90,12 +105,16 @@ int main(int argc, char** argv) {
   }
   std::setvbuf(stdout, nullptr, _IOLBF, 4096);
   if (!Take(anon)) Fail("--anon");
-  if (read_file != nullptr && !ReadOnce(read_file)) Fail(read_file);
+  again = again && read_file != nullptr;
+  for (int i = 0; read_file != nullptr && i < (again ? 3 : 1); ++i) {
+    if (!ReadOnce(read_file)) Fail(read_file);
+  }
   memgov::workloads::CodePages code;
   if (map_file != nullptr && !code.Map(map_file)) Fail(map_file);
 
   std::atomic<bool> stop{false};
-  std::thread runner;
+  std::thread runner, reader;
+  if (again) reader = std::thread(ReadSlowly, read_file, &stop);
   if (map_file != nullptr) runner = std::thread(RunThrough, &code, &stop);
   std::printf("{\"ready\":true,\"pid\":%d}\n", static_cast<int>(getpid()));
   std::string order;
@@ -109,5 +128,6 @@ int main(int argc, char** argv) {
   }
   stop = true;
   if (runner.joinable()) runner.join();
+  if (reader.joinable()) reader.join();
   return 0;
 }

@@ -4,6 +4,7 @@
 //	goscenes hold -kind drop|scattered|channel|map|burst -size 200MiB
 //	goscenes slice -size 1GiB -rounds 4 -fill 2s -grow 1
 //	goscenes leak -rate 4MiB -churn 64MiB
+//	goscenes steady -size 50MiB -rate 100
 //
 // All link the governor's client by its one import and say nothing of memory to the runtime.
 //
@@ -27,10 +28,10 @@ import (
 
 func main() {
 	scenes := map[string]func(arguments []string, ending <-chan os.Signal) (errs int){
-		"hold": hold, "slice": slice, "leak": leak,
+		"hold": hold, "slice": slice, "leak": leak, "steady": steady,
 	}
 	if len(os.Args) < 2 || scenes[os.Args[1]] == nil {
-		fatal(fmt.Errorf("usage: goscenes hold|slice|leak [-flag ...]"))
+		fatal(fmt.Errorf("usage: goscenes hold|slice|leak|steady [-flag ...]"))
 	}
 	serveDebug()
 	ending := make(chan os.Signal, 1)

@@ -3,8 +3,8 @@ package main
 // One large slice, allocated anew for each round: the old one is garbage before the new one is there, so that only one is
 // ever in use. But the runtime collects when the heap has doubled, and the new one is being filled meanwhile.
 //
-// It says {"round":N,"size_mib":M} when a round is filled and right, {"final":true,"errors":N} after the last one, and ends
-// when it is told to.
+// It says {"ready":true} before the first round, {"round":N,"size_mib":M} when a round is filled and right, {"final":true,"errors":N} after the
+// last one, and ends when it is told to.
 
 import (
 	"flag"
@@ -23,6 +23,7 @@ func slice(arguments []string, ending <-chan os.Signal) (errs int) {
 
 	perSecond := float64(bytes) / pace.Seconds()
 	wanted := float64(bytes)
+	say(map[string]any{"ready": true})
 	for round := 1; round <= *rounds; round++ {
 		data := make([]byte, int(wanted)&^7)
 		if !fillSlowly(data, uint64(round), perSecond, ending) {
