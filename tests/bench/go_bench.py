@@ -22,6 +22,7 @@ idle      resident memory of a service without a session, on average
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -36,6 +37,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from bench import go_client_cost  # noqa: E402
 from harness import cgroups  # noqa: E402
+from harness.busy import Busy  # noqa: E402
 from harness.figures import MIB, percentile  # noqa: E402
 from harness.governor import Governor, socket_in  # noqa: E402
 from harness.processes import Service  # noqa: E402
@@ -185,7 +187,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         for size in options.sizes:
             for arm in options.arms:
                 print(f"run {round_number + 1} of {options.repeat}: {arm}, {size}", file=sys.stderr)
-                with tempfile.TemporaryDirectory(prefix="memgov-bench-") as name:
+                with tempfile.TemporaryDirectory(prefix="memgov-bench-") as name, Busy() if options.busy else contextlib.nullcontext():
                     figures = play(arm, SIZES[size], pathlib.Path(name))
                 runs.setdefault(f"{arm}_{size}", []).append(figures)
                 print("  " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()), file=sys.stderr)
@@ -216,6 +218,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help=f"runs of {SECONDS} s of each arm and size (default 3)")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, metavar="ARM", help="only these")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), metavar="SIZE", help="one, three")
+    parser.add_argument("--busy", action="store_true", help="a loop spins on each processor meanwhile, at normal weight")
     parser.add_argument("--no-client", action="store_true", help="leave out what the client costs")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()

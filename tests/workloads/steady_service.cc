@@ -2,12 +2,11 @@
 // requests at a steady rate and says how long they took. Each waits for another service first, and then
 //
 //   cache  reads 40 entries of a cache in which every entry is as likely to be read as any other. Those that
-//   are
-//          missing are asked for together, which is one more wait, and made again. With --memgov the cache
-//          can be shed; it fills up again as fast as its users miss what is gone, as most do.
-//   heap   allocates and frees a few large blocks, and reads some of its small ones. Half of those were freed
-//   at
-//          random at the start: hardly a page is without one that lives, so no release returns anything.
+//          are missing are asked for together, which is one more wait, and made again. With --memgov the
+//          cache can be shed; it fills up again as fast as its users miss what is gone, as most do.
+//   heap   allocates and frees a few larger blocks, and reads some of its small ones. Half of those were
+//          freed at random at the start: few pages are without one that lives, so the first release returns a
+//          few percent and the others nothing, but each has to look at all that is free.
 //
 // stdout: {"ready":true,...}, and the totals on SIGTERM. Exit status 0 only when all data was right.
 
@@ -197,7 +196,7 @@ class FragmentedHeap : public Work {
   }
 
  private:
-  static constexpr std::size_t kBlock = 700;  // a page has parts of seven
+  static constexpr std::size_t kBlock = 1500;
   static constexpr std::size_t kHeader = 20;  // malloc's, on average with its rounding
   static constexpr std::size_t kLeast = 16 * 1024;
   static constexpr std::size_t kRange = 112 * 1024;  // below what malloc maps by itself
