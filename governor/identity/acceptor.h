@@ -1,13 +1,13 @@
 // The governor's Unix socket: makes it, accepts, and says who connected. It speaks no protocol; whoever gets
 // the connection does, also with peers that could not be identified, so that they learn why. A tenant that
-// connects too often is closed unheard, before it costs anything (connect_rate.h).
+// connects too often is closed unheard, before it costs anything (connect_rate.h), on a thread of its own
+// (accept_thread.h): a flood of connects must not hold up the loop, nor the loop those who connect.
 
 #pragma once
 
 #include <sys/types.h>
 
 #include <boost/asio/io_context.hpp>
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,25 +17,19 @@
 #include "absl/status/statusor.h"
 #include "governor/base/tally.h"
 #include "governor/core/units.h"
+#include "governor/identity/accept_thread.h"
 #include "governor/identity/attestor.h"
 #include "governor/identity/connect_rate.h"
 #include "governor/identity/pod_name_finder.h"
-#include "governor/identity/unique_fd.h"
 
 namespace memgov::identity {
-
-struct AcceptedConnection {
-  UniqueFd fd;                        // connected, FD_CLOEXEC and O_NONBLOCK
-  std::uint64_t cookie = 0;           // SO_COOKIE, also where `peer` is an error
-  std::string tenant;                 // tenant.h; where `peer` is an error, as far as it could be told
-  absl::StatusOr<AttestedPeer> peer;  // an error is the reason to tell the peer
-};
 
 struct AcceptorOptions {
   std::string socket_path;  // absolute, at most 107 bytes; its directory is created with mode 0755
   mode_t mode = 0666;       // everybody may connect: identity comes from the kernel, not from permissions
   int backlog = 4096;       // connections that wait in the kernel for us; it may allow fewer (somaxconn)
   core::Duration retry_after = std::chrono::milliseconds(200);  // when descriptors or memory ran out
+  int most_waiting = 1024;  // who were accepted and not yet handed to the callback
   AttestorOptions attestor = {};
   ConnectRate::Options rate = {};
   PodNameFinder::Look look_up_pod = {};  // empty: LookInFiles()
@@ -66,7 +60,7 @@ class Acceptor {
   void Charge(const std::string& tenant, core::Instant now);
 
   // Accepts nobody any more, hands nobody on, and removes the socket file, unless somebody replaced it
-  // meanwhile. Waits for nothing.
+  // meanwhile. Waits for no disk.
   void Stop();
 
  private:

@@ -7,13 +7,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "governor/identity/tenant.h"
@@ -46,6 +49,11 @@ UniqueFd ForeignListener(const std::string& path) {
   EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
   EXPECT_EQ(::listen(fd.get(), 1), 0);
   return fd;
+}
+
+std::size_t OpenDescriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<std::size_t>(std::distance(begin(all), end(all)));
 }
 
 class AcceptorTest : public testing::Test {
@@ -136,6 +144,51 @@ TEST_F(AcceptorTest, ClosesATenantThatConnectsTooOftenUnheard) {
   ASSERT_EQ(refused.size(), 1u);
   EXPECT_EQ(refused[0].count, 197u);
   EXPECT_EQ(refused[0].who, accepted_[0].tenant);
+}
+
+// The listen queue is everybody's; it is emptied also while the loop is at something else.
+TEST_F(AcceptorTest, AFloodDoesNotFillTheQueueWhileTheLoopIsBusy) {
+  AcceptorOptions options;
+  options.socket_path = path_;
+  options.backlog = 64;
+  options.rate = {.limits = {.per_second = 0.001, .burst = 3, .most = 100}};
+  const auto acceptor = Acceptor::Listen(io_, std::move(options),
+                                         [this](AcceptedConnection c) { accepted_.push_back(std::move(c)); });
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  for (int connected = 0; connected < 1000;) {  // io_ does not run
+    const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const sockaddr_un address = AddressOf(path_);
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+      ++connected;
+    } else if (std::chrono::steady_clock::now() > deadline) {
+      FAIL() << "the queue is full after " << connected;
+    }
+  }
+  RunUntilAccepted(3);
+}
+
+TEST_F(AcceptorTest, WhileTheLoopTakesNobodyOnlySoManyWaitForIt) {
+  AcceptorOptions options;
+  options.socket_path = path_;
+  options.most_waiting = 8;
+  const auto acceptor = Acceptor::Listen(io_, std::move(options),
+                                         [this](AcceptedConnection c) { accepted_.push_back(std::move(c)); });
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  std::vector<UniqueFd> clients(50);
+  for (UniqueFd& client : clients) client.Reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const std::size_t before = OpenDescriptors();
+  const sockaddr_un address = AddressOf(path_);
+  for (UniqueFd& client : clients) {
+    EXPECT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  // Each has a socket and a pidfd.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (OpenDescriptors() < before + 16 && std::chrono::steady_clock::now() < deadline) {
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));  // for what must not happen
+  EXPECT_EQ(OpenDescriptors(), before + 16);
+  RunUntilAccepted(50);
 }
 
 TEST_F(AcceptorTest, TheSocketIsForEverybodyAndItsDirectoryToo) {
@@ -240,16 +293,21 @@ TEST_F(AcceptorTest, RefusesPathsThatCannotBeSockets) {
 TEST_F(AcceptorTest, WaitsOutAShortageOfDescriptors) {
   const auto acceptor = Listen(path_);
   ASSERT_TRUE(acceptor.ok());
-  const UniqueFd client = Connect(path_);
+  const UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
   rlimit none = before;
-  none.rlim_cur = 0;
+  none.rlim_cur = static_cast<rlim_t>(client.get()) + 1;  // the lowest that was free
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
-  const std::size_t handlers = io_.run_for(std::chrono::milliseconds(50));
+  timespec began{}, ended{};
+  ASSERT_EQ(::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &began), 0);
+  const sockaddr_un address = AddressOf(path_);
+  EXPECT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  io_.run_for(std::chrono::milliseconds(200));
+  ASSERT_EQ(::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ended), 0);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_TRUE(accepted_.empty());
-  EXPECT_LE(handlers, 51u) << "one try for each retry_after, no spinning";
+  EXPECT_LE(ended.tv_sec - began.tv_sec + (ended.tv_nsec - began.tv_nsec) * 1e-9, 0.1) << "it spins";
   RunUntilAccepted(1);
 }
 

@@ -9,13 +9,18 @@ bool ConnectRate::RefusesUnseen(int pid, core::Instant now) {
     by_pid_.erase(found);
     return false;
   }
-  refused_.Count(found->second.tenant, now);
+  Refuse(found->second.tenant, now);
   return true;
+}
+
+void ConnectRate::Refuse(const std::string& tenant, core::Instant now) {
+  refused_.Count(tenant, now);
+  rate_.Charge(tenant, options_.refused, now);
 }
 
 bool ConnectRate::Admit(int pid, const std::string& tenant, core::Instant now) {
   if (rate_.Take(tenant, now)) return true;
-  refused_.Count(tenant, now);
+  Refuse(tenant, now);
   if (pid <= 0) return false;
   // Of processes that are too many to be remembered, each is looked at once more.
   if (by_pid_.size() >= options_.most_remembered) by_pid_.clear();

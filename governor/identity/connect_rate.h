@@ -6,6 +6,9 @@
 // takes a turn of its tenant. Neither is an identity: a pid may by then be another's, who is refused once for
 // nothing and connects again.
 //
+// A tenant that knocks on and on loses the turns it would have: who connects at full speed is not served 200
+// times a second besides, each of which costs far more than to be refused.
+//
 // Pure; the caller brings the time. Not thread-safe.
 
 #pragma once
@@ -26,7 +29,8 @@ class ConnectRate {
   struct Options {
     // A server that starts 500 workers at once passes, and one that starts 1,000 nearly so.
     base::FairRate::Limits limits{.per_second = 200, .burst = 1000, .most = 1200};
-    double fault = 20;  // turns
+    double fault = 20;     // turns
+    double refused = 0.1;  // turns that being refused costs: 2,000 times a second leave none
     core::Duration remember = std::chrono::milliseconds(200);
     std::size_t most_remembered = 1024;
   };
@@ -52,6 +56,8 @@ class ConnectRate {
     std::string tenant;
     core::Instant until;
   };
+
+  void Refuse(const std::string& tenant, core::Instant now);
 
   const Options options_;
   base::FairRate rate_;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 namespace memgov::identity {
@@ -31,10 +32,30 @@ TEST(ConnectRate, ALoopOfOneProcessIsRefusedByItsPid) {
       ++admitted;
     }
   }
-  EXPECT_LE(admitted, 1000 + 10 * 200);
-  EXPECT_GE(admitted, 2000);
-  EXPECT_GE(unseen, 96900) << "of the others nearly all cost nothing";
+  EXPECT_LE(admitted, 1000 + 100) << "who knocks on and on has no turns but those of the beginning";
+  EXPECT_GE(unseen, 98000) << "of the others nearly all cost nothing";
   EXPECT_FALSE(rate.RefusesUnseen(8, kStart + seconds(10))) << "another process of the tenant is looked at";
+}
+
+TEST(ConnectRate, WhoConnectsALittleTooOftenKeepsNearlyAllOfItsTurns) {
+  ConnectRate rate({});
+  int admitted = 0;
+  for (int i = 0; i < 4000 + 1000; ++i) {  // 1,000 at once, then 400 a second
+    const core::Instant now = kStart + std::max(i - 1000, 0) * milliseconds(5) / 2;
+    if (!rate.RefusesUnseen(i + 1, now) && rate.Admit(i + 1, "/many", now)) ++admitted;
+  }
+  EXPECT_GE(admitted, 1000 + 10 * 150);
+  EXPECT_LE(admitted, 1000 + 10 * 200);
+}
+
+TEST(ConnectRate, AfterAFloodATenantIsServedAgainWithinASecond) {
+  ConnectRate rate({});
+  core::Instant now = kStart;
+  for (int i = 0; i < 100000; ++i, now += milliseconds(1) / 10) {
+    if (!rate.RefusesUnseen(7, now)) rate.Admit(7, "/evil", now);
+  }
+  EXPECT_TRUE(rate.Admit(8, "/evil", now + milliseconds(10))) << "another process of it";
+  EXPECT_TRUE(rate.Admit(7, "/evil", now + seconds(1)));
 }
 
 TEST(ConnectRate, ATenantWhoseConnectionsAreAttacksSoonHasNone) {

@@ -87,6 +87,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, privat
 
   void WaitToRead();
   void Read();
+  bool ReadPiece();
   absl::Status Take(absl::string_view bytes);
   void Attend();
   void Deliver();

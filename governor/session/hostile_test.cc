@@ -6,7 +6,10 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
+#include <future>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,6 +36,25 @@ std::string ReadToEnd(int fd) {
     said.append(buffer, static_cast<std::size_t>(size));
   }
   return said;
+}
+
+// HTTP/2 of a client that attaches, all at once: preface, SETTINGS, the call's HEADERS (RFC 7541, literals
+// without indexing), and a Hello.
+std::string BytesOfAnAttach() {
+  const auto frame = [](char kind, char flags, char stream, const std::string& payload) {
+    const char head[] = {0, 0, static_cast<char>(payload.size()), kind, flags, 0, 0, 0, stream};
+    return std::string(head, sizeof head) + payload;
+  };
+  const std::string path = "/memgov.v1.Session/Attach";
+  const std::string type = "application/grpc";
+  const std::string headers = std::string("\x83\x86\x01\x01n\x04") + static_cast<char>(path.size()) + path +
+                              "\x0f\x10" + static_cast<char>(type.size()) + type;
+  v1::ClientMessage message;
+  message.mutable_hello()->set_name("brief");
+  const std::string body = message.SerializeAsString();
+  const char prefix[] = {0, 0, 0, 0, static_cast<char>(body.size())};
+  return "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, "") + frame(1, 4, 1, headers) +
+         frame(0, 0, 1, std::string(prefix, sizeof prefix) + body);
 }
 
 class HostileTest : public ServerTest {
@@ -64,6 +86,38 @@ class HostileTest : public ServerTest {
     return false;
   }
 };
+
+// Whoever attaches and hangs up at full speed is not to make us hold all of it at once.
+TEST_F(HostileTest, OfManyWhoAttachedAndLeftOneIsHeldAtATime) {
+  const std::string said = BytesOfAnAttach();
+  std::promise<void> all_adopted;
+  std::promise<void> all_over;
+  constexpr int kPeers = 100;
+  int attached = 0;
+  int closed = 0;
+  int most = 0;
+  SessionServer::Callbacks callbacks = recorder_.Callbacks();
+  callbacks.on_attach = [&, adopted = all_adopted.get_future().share()](AttachRequest) {
+    adopted.wait();
+    most = std::max(most, ++attached - closed);
+  };
+  callbacks.on_closed = [&](const ConnectionEnd& end) {
+    EXPECT_EQ(end.why, absl::OkStatus());
+    if (++closed == kPeers) all_over.set_value();
+  };
+  auto server = SessionServer::Start({.now = Now}, std::move(callbacks));
+  ASSERT_TRUE(server.ok()) << server.status();
+  for (int i = 0; i < kPeers; ++i) {
+    Pair pair = Connect();
+    ASSERT_EQ(::send(pair.client, said.data(), said.size(), MSG_NOSIGNAL), static_cast<ssize_t>(said.size()));
+    ::close(pair.client);
+    (*server)->Adopt(pair.server, std::move(pair.ticket));
+  }
+  all_adopted.set_value();
+  all_over.get_future().wait();
+  EXPECT_EQ(attached, kPeers);
+  EXPECT_EQ(most, 1);
+}
 
 TEST_F(HostileTest, NoHelloInTime) {
   StartServer({.hello_within = std::chrono::seconds(1)});
