@@ -28,7 +28,7 @@ DEADLINE = 90.0  # seconds; generous, because a loaded or emulated machine is sl
 
 
 # What depends on no kernel's version, and is played at full size on the host; the emulated machine has no time for it.
-HOST_ONLY = {"test_client_trust", "test_hostile", "test_many", "test_no_descriptors", "test_short",
+HOST_ONLY = {"test_client_trust", "test_hostile", "test_many", "test_no_descriptors", "test_reported", "test_short",
              "test_state_directory", "test_tenants"}
 
 
