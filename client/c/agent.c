@@ -1,6 +1,7 @@
 #include "client/c/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,6 +21,11 @@
 static const uint64_t kBackoffFirstNs = MS(100);
 static const uint64_t kBackoffMaxNs = MS(1000);
 static const uint64_t kBackoffRefusedNs = MS(30000); /* a governor that said no will mostly say so again */
+
+/* Somebody else may keep the governor's listen queue full. A connect that blocks is let in by the kernel as
+ * soon as there is room, mostly within a millisecond; one that does not would have to come at the right
+ * moment. So long it waits. */
+static const struct timeval kRoomWithin = {.tv_usec = 50000};
 
 /* --- connecting -------------------------------------------------------------------------------------------
  */
@@ -79,15 +86,20 @@ static bool trusts(mg_agent* agent) {
   return false;
 }
 
+/* False: errno. EAGAIN: the queue was full all the time. */
+static bool connect_within(int descriptor, const struct sockaddr_un* address) {
+  setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &kRoomWithin, sizeof(kRoomWithin));
+  return connect(descriptor, (const struct sockaddr*)address, sizeof(*address)) == 0 &&
+         fcntl(descriptor, F_SETFL, O_NONBLOCK) == 0;
+}
+
 static void connect_to_governor(mg_agent* agent) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   memcpy(address.sun_path, agent->socket, sizeof(address.sun_path));
   pthread_mutex_lock(&agent->descriptors);
-  agent->socket_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  agent->socket_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   pthread_mutex_unlock(&agent->descriptors);
-  /* On a Unix socket a connect that does not block either succeeds at once or fails (EAGAIN: the queue is
-   * full). */
-  if (agent->socket_fd < 0 || connect(agent->socket_fd, (struct sockaddr*)&address, sizeof(address)) != 0) {
+  if (agent->socket_fd < 0 || !connect_within(agent->socket_fd, &address)) {
     const int error = errno;
     close_descriptor(agent, &agent->socket_fd);
     atomic_store(&agent->state, MEMGOV_NOT_CONNECTED);

@@ -4,9 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <random>
+#include <thread>
+#include <vector>
 
 #include "client/c/memgov.h"
 #include "client/c/testing/fake_governor.h"
@@ -179,13 +183,42 @@ TEST_F(HostileTest, AQueueThatIsFullDoesNotBlockUs) {
   const int listener = ListenOn(socket_, 0);
   Recorder recorder;
   const memgov_options options = recorder.OptionsFor(socket_);
-  // The queue takes one or two; each further start meets EAGAIN. None may block.
+  // The queue takes one or two; each further start finds no room. None may block.
   for (int i = 0; i < 5; ++i) {
     ASSERT_EQ(memgov_start(&options), 0);
     ASSERT_TRUE(recorder.WaitFor([&](const auto& events) { return static_cast<int>(events.size()) > i; }));
     memgov_stop();
   }
   shutdown(listener, SHUT_RDWR);
+}
+
+// Who fills the queue keeps others out only for as long as it is full.
+TEST_F(HostileTest, AQueueThatIsFullForAMomentIsWaitedFor) {
+  bool waited = false;
+  for (int round = 0; round < 20 && !waited; ++round) {  // a busy machine may be late once
+    const int listener = ListenOn(socket_, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    socket_.copy(address.sun_path, sizeof address.sun_path - 1);
+    std::vector<int> others;
+    do {
+      others.push_back(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    } while (connect(others.back(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    Recorder recorder;
+    const memgov_options options = recorder.OptionsFor(socket_);
+    ASSERT_EQ(memgov_start(&options), 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    close(accept(listener, nullptr, nullptr));
+    ASSERT_TRUE(recorder.WaitFor([&waited](const auto& events) {
+      waited = !events.empty() && events.front().event.kind == MEMGOV_EVENT_CONNECTED;
+      return !events.empty();
+    }));
+    memgov_stop();
+    for (const int other : others) close(other);
+    close(listener);
+    unlink(socket_.c_str());
+  }
+  EXPECT_TRUE(waited);
 }
 
 }  // namespace

@@ -5,7 +5,8 @@ Per attack a fresh memgovd in a cgroup of its own; the attacker in another, insi
 honest tenant crosses its wire about once a second, and an honest process of it attaches anew four times a second. The
 first two rows are no attacks: `calm` is the machine, `control` is what two busy loops that leave memgovd alone do to the
 honest client. What an attack costs beyond `control` is memgovd's. `refused` counts attaches that failed; `full` counts
-tries to which the kernel said that the listen queue is full (EAGAIN): the queue is everybody's, and a client tries again.
+tries to which the kernel said that the listen queue had no room within 50 ms (EAGAIN): the queue is everybody's. A client waits
+that long, and then tries again.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 ATTACH = "/memgov.v1.Session/Attach"
+ROOM_WITHIN = struct.pack("ll", 0, 50_000)  # a struct timeval: kRoomWithin of client/c/agent.c
 TIMEOUT = 30.0  # seconds; generous, a machine under attack is slow
 
 
@@ -276,7 +277,8 @@ class Connection:
             self.socket = path
         else:
             self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(timeout)
+            # As clients do, it blocks for a moment where the listen queue is full; BlockingIOError: it was all the time.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, ROOM_WITHIN)
             self.socket.connect(os.fspath(path))
         self._received = b""
         self._messages = b""

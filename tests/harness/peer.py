@@ -33,8 +33,8 @@ def start(name: str, directory: pathlib.Path, cgroup: Cgroup | None, socket: pat
 
 
 def attach(socket: str, name: str) -> tuple[http2.Connection | None, dict]:
-    """One attach in the words of this program. Never raises for what the governor does. A listen queue that is full (EAGAIN) is tried
-    again as clients do, and counted as "full"."""
+    """One attach in the words of this program. Never raises for what the governor does. A listen queue that stays full (EAGAIN) is
+    tried again as clients do, and counted as "full"."""
     began, full = time.monotonic(), 0
     while True:
         try:
