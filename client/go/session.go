@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,6 +19,8 @@ import (
 
 const (
 	connectTimeout = 2 * time.Second
+	roomWithin     = 50 * time.Millisecond // in the listen queue
+	roomPause      = time.Millisecond
 	// Nobody has so many messages under way to a client that is at work: what does not fit is a flood.
 	queueLength = 64
 	// The governor's messages are small; what is larger is no message of it.
@@ -27,6 +30,18 @@ const (
 	// The smallest window that turns off gRPC's bandwidth estimation, and so its pings.
 	windowBytes = 64 << 10
 )
+
+// dial connects. Somebody else may keep the governor's listen queue full (EAGAIN); mostly there is room again within a
+// millisecond. Go's connect does not wait for that, so it is tried again for a moment.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: connectTimeout}
+	for began := time.Now(); ; time.Sleep(roomPause) {
+		conn, err := dialer.DialContext(ctx, "unix", socket)
+		if !errors.Is(err, syscall.EAGAIN) || time.Since(began) >= roomWithin || ctx.Err() != nil {
+			return conn, err
+		}
+	}
+}
 
 // session is one stream to the governor, from the dial to its end. Two goroutines carry it: one receives, one sends.
 // The agent talks to them through channels only, so that a governor that hangs holds up neither the agent nor stop.
@@ -83,8 +98,7 @@ func (s *session) run(ctx context.Context, socket string, hello *pb.Hello, clock
 		}
 	}()
 	// Dial first: without a governor nothing of gRPC is set up.
-	dialer := net.Dialer{Timeout: connectTimeout}
-	dialed, err := dialer.DialContext(ctx, "unix", socket)
+	dialed, err := dial(ctx, socket)
 	if err != nil {
 		return err
 	}
