@@ -27,6 +27,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import statistics
 import sys
 import tempfile
@@ -194,6 +195,7 @@ def main() -> int:
         parser.error("--rounds is at least 1, --seconds 1 to 3600")
     if not os.access(options.memgovd, os.X_OK):
         parser.error(f"--memgovd {options.memgovd}: no such program; run ./dev build")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cgroups are removed
     result = measure(options)
     if options.json:
         print(json.dumps(result))
