@@ -38,6 +38,19 @@ TEST(FairRate, WhoeverHasManyTenantsHasTheTurnsOfOne) {
   EXPECT_EQ(Turns(&rate, "/evil/y", kStart + milliseconds(1001), 50), 50) << "in the next window again";
 }
 
+// As after a restart: many tenants that all knock without pause, and some that come back now and then.
+TEST(FairRate, ManyWhoKnockAllTheTimeDoNotStarveTheOthers) {
+  FairRate rate({.per_second = 200, .burst = 1000, .most = 1200});
+  int good = 0;
+  for (int ms = 0; ms < 10'000; ++ms) {
+    const core::Instant now = kStart + milliseconds(ms);
+    for (int evil = 0; evil < 35; ++evil) rate.Take("container /evil" + std::to_string(evil), now);
+    // 10 honest ones, each of whom tries 20 times a second.
+    if (ms % 5 == 0) good += rate.Take("container /good" + std::to_string(ms / 5 % 10), now) ? 1 : 0;
+  }
+  EXPECT_GE(good, 2000 * 9 / 10) << "of 2,000";
+}
+
 TEST(FairRate, ARefusedTurnCostsNothing) {
   FairRate rate({.per_second = 10, .burst = 5, .most = 100, .window = seconds(1)});
   EXPECT_EQ(Turns(&rate, "/a", kStart, 1000), 5);

@@ -78,6 +78,7 @@ class FairShare {
   }
 
   std::size_t total() const { return places_.size(); }
+  bool Holds(Holder holder) const { return places_.contains(holder); }
 
   // What this very tenant holds.
   std::size_t CountOf(std::string_view tenant) const {
@@ -102,25 +103,31 @@ class FairShare {
   }
 
   // For what cannot be taken back, such as a turn: whether the tenant may have one more where `most` are for
-  // all. Beyond `most` only a small branch may, up to the n-squared part of its parent's share where n
-  // branches have any. All together so remain within a small multiple of `most` (1 + 1/4 + 1/9 ... for each
-  // level at which they part), however many branches somebody makes.
+  // all. Of the first half everybody may. Of the second a branch may up to the n-th part of its parent's
+  // share where n branches have any: whoever comes late finds something left. Beyond `most` only a small
+  // branch may, up to the n-squared part. All together so remain within a small multiple of `most` (1 + 1/4 +
+  // 1/9 ... for each level at which they part), however many branches somebody makes.
   bool Fits(std::string_view tenant, std::size_t most) const {
-    if (total() < most) return true;
+    if (total() < most / 2) return true;
+    const bool is_room = total() < most;
     const Node* node = &root_;
-    double share = static_cast<double>(most);
+    double fair = static_cast<double>(most);
+    double small = fair;
+    const auto may = [&](std::size_t count, std::size_t branches) {
+      fair /= static_cast<double>(branches);
+      small /= static_cast<double>(branches * branches);
+      return static_cast<double>(count) <= (is_room ? fair : small);
+    };
     Levels levels(tenant);
     while (levels.Next()) {
       const auto child = node->children.find(levels.name());
       const bool is_new = child == node->children.end();
       const std::size_t branches = node->children.size() + (node->own.empty() ? 0 : 1) + (is_new ? 1 : 0);
-      share /= static_cast<double>(branches * branches);
-      if (static_cast<double>(is_new ? 1 : child->second->count + 1) <= share) return true;
+      if (may(is_new ? 1 : child->second->count + 1, branches)) return true;
       if (is_new) return false;
       node = child->second.get();
     }
-    const std::size_t branches = node->children.size() + 1;
-    return static_cast<double>(node->own.size() + 1) <= share / static_cast<double>(branches * branches);
+    return may(node->own.size() + 1, node->children.size() + 1);
   }
 
   // As WhoYields, where the tenant itself may have no more.
