@@ -110,7 +110,8 @@ absl::Status CheckTrust(const std::string& path, const struct stat& info,
   if ((info.st_mode & kOthersWrite) != 0 && !spared) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "others may write in %s (mode %04o), and so replace what memgovd keeps there; use chmod "
-        "go-w, or name another directory with %s",
+        "go-w (an emptyDir of Kubernetes is 0777, a tmpfs of Docker 1777 unless mode=0755 is given: name a "
+        "directory inside of it, which memgovd makes itself), or name another directory with %s",
         path, info.st_mode & 07777, terms.flag));
   }
   return absl::OkStatus();

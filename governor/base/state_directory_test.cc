@@ -76,6 +76,8 @@ TEST_F(StateDirectoryTest, WhereOthersMayWriteIsRefused) {
     const absl::Status status = StateDirectory::Open(root_.path(), {}).status();
     EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
     EXPECT_THAT(MessageOf(status), HasSubstr("chmod go-w"));
+    EXPECT_THAT(MessageOf(status), HasSubstr("emptyDir")) << "where no chmod lasts";
+    EXPECT_THAT(MessageOf(status), HasSubstr("mode=0755"));
     EXPECT_THAT(MessageOf(status), HasSubstr("--state-dir"));
   }
   EXPECT_TRUE(StateDirectory::Open(root_.path(), {.sticky_may_be = true}).ok());
