@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -90,19 +91,28 @@ absl::Status BrakeKnob::RestoreAll() {
   if (queue_ == nullptr) return absl::OkStatus();
   queue_->Stop();
   // A thread may sit in a write that reclaims. What was set before need not wait for that, and what it sets
-  // itself not for its end: the state file names all of it, and is replaced atomically. The result is that of
-  // the last pass, which sees everything.
+  // itself not for its end: its mark is there before the value is. The result is that of the last pass, which
+  // sees everything.
   const auto give_up = std::chrono::steady_clock::now() + kRestoreAtExit;
   do {
-    std::vector<std::string> complaints;
-    std::vector<BrakeMark> failed;
-    base::StateFile file(state_file_.path());
-    if (const auto marks = LoadBrakeState(file, &complaints); marks.ok()) {
-      LetGoOfMarks(layout_, *marks, &failed).IgnoreError();
-    }
+    LetGoOfOwnMarks().IgnoreError();
   } while (!queue_->IdleWithin(kPause) && std::chrono::steady_clock::now() < give_up);
   queue_->Join();
-  return RestorePatiently(layout_, state_file_.path(), kRestoreAtExit);
+  // The file may name what a predecessor left. It may also have been lost, or torn by somebody: what is ours
+  // is known without it.
+  absl::Status status = RestorePatiently(layout_, state_file_.path(), kRestoreAtExit);
+  absl::Status own = LetGoOfOwnMarks();
+  while (!own.ok() && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::sleep_for(kPause);
+    own = LetGoOfOwnMarks();
+  }
+  status.Update(own);
+  return status;
+}
+
+absl::Status BrakeKnob::LetGoOfOwnMarks() const {
+  std::vector<BrakeMark> failed;
+  return LetGoOfMarks(layout_, Marks(), &failed);
 }
 
 // --- what is ours, for both threads

@@ -88,7 +88,8 @@ class BrakeKnob {
   // On the thread that lets go.
   absl::Status LetGo(const std::string& path, bool last);
 
-  // On both.
+  // On any.
+  absl::Status LetGoOfOwnMarks() const;
   std::vector<BrakeMark> Marks() const;
   bool IsOurs(const std::string& path, const BrakeFile& file, core::Bytes value) const;
   absl::Status Remember(const std::string& path, std::uint64_t inode, const std::vector<core::Bytes>& values);
@@ -113,7 +114,8 @@ class BrakeKnob {
   std::mutex storing_;
   base::StateFile state_file_;  // with storing_
   mutable std::mutex mutex_;
-  std::vector<BrakeMark> marks_;  // with mutex_; what the state file holds. Changed with storing_ as well.
+  std::vector<BrakeMark>
+      marks_;  // with mutex_; what the state file was given. Changed with storing_ as well.
   // With mutex_: what brakes are let go by, opened before they are set, for descriptors may run out.
   std::map<std::string, std::shared_ptr<BrakeFile>> kept_;
 

@@ -256,9 +256,13 @@ CgroupTree::Entry* CgroupTree::Adopt(const Found& found, const struct stat& info
 // False when it could not be listed.
 bool CgroupTree::ReadDirectory(const std::string& path, CgroupId id, Instant now, std::vector<Found>* found) {
   const Entry* owner = Find(id);
-  if (owner != nullptr && owner->tenant->entries.UntilPositive(now) > kFarBehind) {
-    AddKnownChildren(path, id, found);
-    return true;
+  const std::size_t first = found->size();
+  if (owner != nullptr) {
+    if (const auto wait = owner->tenant->entries.UntilPositive(now); wait > kFarBehind) {
+      AddKnownChildren(path, id, first, found);
+      SuspectAt(id, now + wait);  // a whole scan has forgotten that something came there
+      return true;
+    }
   }
   const std::string directory = layout_.memory_mount + path;
   const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(directory.c_str()), ::closedir);
@@ -266,12 +270,11 @@ bool CgroupTree::ReadDirectory(const std::string& path, CgroupId id, Instant now
     if (!MeansAbsent(errno)) incomplete_ = true;
     return false;
   }
-  const std::size_t first = found->size();
   std::size_t entries = 0;
   while (const dirent* item = ::readdir(listing.get())) {
     // Whoever is beyond this is not tracked, so what is known tells all the same who of those has gone.
     if (++entries > kMostEntries) {
-      AddKnownChildren(path, id, found);
+      AddKnownChildren(path, id, first, found);
       break;
     }
     const std::string_view name = item->d_name;
@@ -292,9 +295,11 @@ bool CgroupTree::ReadDirectory(const std::string& path, CgroupId id, Instant now
   return true;
 }
 
-void CgroupTree::AddKnownChildren(const std::string& path, CgroupId id, std::vector<Found>* found) const {
+// Those that are not among what was found from `first` on.
+void CgroupTree::AddKnownChildren(const std::string& path, CgroupId id, std::size_t first,
+                                  std::vector<Found>* found) const {
   absl::flat_hash_set<std::string_view> listed;
-  for (const Found& child : *found) listed.insert(child.path);
+  for (std::size_t i = first; i < found->size(); ++i) listed.insert((*found)[i].path);
   std::vector<Found> more;
   if (const auto known = children_.find(id); known != children_.end()) {
     for (const CgroupId child : known->second) {

@@ -183,6 +183,26 @@ TEST_P(CgroupSeekTest, ATenantWithMoreDirectoriesThanAreListedKeepsWhatItHas) {
   EXPECT_EQ(tree.size(), 21U);
 }
 
+// Its directories are listed no more for a while, not even by a whole scan, which forgets what inotify told.
+TEST_P(CgroupSeekTest, WhatComesWhileItsTenantIsFarBehindIsSeenAtItsTurn) {
+  fake_.Add("/a/tenant");
+  for (int i = 0; i < 9'000; ++i) {
+    std::filesystem::create_directories(fake_.Directory(absl::StrCat("/a/tenant/empty", i)));
+  }
+  CgroupTree tree(fake_.layout(), {"/"}, IsTenantsName);
+  Scan(tree);
+  fake_.Add("/a/tenant/new");
+  tree.ReadInotify();
+  core::Instant now = kStart;
+  core::Snapshot snapshot;
+  tree.Scan(now, &snapshot);
+  EXPECT_THAT(snapshot.appeared, IsEmpty());
+  for (int step = 0; step < 100 && tree.SuspectsDue(); ++step) {
+    tree.ScanSuspects(now += milliseconds(100), &snapshot);
+  }
+  EXPECT_THAT(Paths(snapshot), ElementsAre("/a/tenant/new"));
+}
+
 TEST_P(CgroupSeekTest, ATenantThatMakesCgroupsAllTheTimeCostsALimitedNumberOfThem) {
   fake_.Add("/a/tenant");
   fake_.Add("/a/honest");

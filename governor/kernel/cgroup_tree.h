@@ -160,7 +160,8 @@ class CgroupTree {
   void SuspectAt(core::CgroupId id, core::Instant due);
   bool ReadDirectory(const std::string& path, core::CgroupId id, core::Instant now,
                      std::vector<Found>* found);
-  void AddKnownChildren(const std::string& path, core::CgroupId id, std::vector<Found>* found) const;
+  void AddKnownChildren(const std::string& path, core::CgroupId id, std::size_t first,
+                        std::vector<Found>* found) const;
   void RetryWatches(Entry& entry);
   void WatchForRoot(const std::string& root);
   int Watch(const std::string& path, std::uint32_t mask);

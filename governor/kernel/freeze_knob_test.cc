@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "governor/kernel/test_cgroups.h"
+#include "governor/kernel/test_wait.h"
 #include "gtest/gtest.h"
 
 namespace memgov::kernel {
@@ -34,13 +35,7 @@ class FreezeKnobTest : public testing::Test {
   std::string StateOf(const std::string& path) const { return frozen_.Directory(path) + "/freezer.state"; }
   template <typename Condition>
   bool Becomes(Condition condition) {
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() > give_up) return false;
-      io_.restart();
-      io_.run_for(std::chrono::milliseconds(2));
-    }
-    return true;
+    return RunUntil(io_, condition);
   }
   void Freeze(const std::string& path) {
     std::optional<absl::Status> frozen;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "gmock/gmock.h"
+#include "governor/kernel/test_wait.h"
 #include "gtest/gtest.h"
 
 namespace memgov::kernel {
@@ -53,13 +54,7 @@ class HoldQueueTest : public testing::Test {
   }
   template <typename Condition>
   bool Becomes(Condition condition) {
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() > give_up) return false;
-      io_.restart();
-      io_.run_for(std::chrono::milliseconds(2));
-    }
-    return true;
+    return RunUntil(io_, condition);
   }
   absl::Status LetGo(const std::string& path, bool last) {
     Note((last ? "let go " : "early let go ") + path);
