@@ -17,6 +17,8 @@
 #include <string>
 #include <utility>
 
+#include "tests/cpp/send_descriptor.h"
+
 namespace memgov::base {
 namespace {
 
@@ -24,23 +26,6 @@ std::pair<int, int> Pair() {
   int ends[2];
   EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
   return {ends[0], ends[1]};
-}
-
-bool SendAlong(int socket, int descriptor) {
-  char byte = 'x';
-  iovec piece{.iov_base = &byte, .iov_len = 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-  return ::sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
 }
 
 // A TCP connection with unsent bytes: to close it takes as long as its linger time. {ours, the peer's}

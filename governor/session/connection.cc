@@ -26,10 +26,13 @@ absl::Status Stopping() { return absl::UnavailableError("memgovd stops"); }
 
 }  // namespace
 
-ConnectionShared::ConnectionShared(SessionServer::Options options_in, SessionServer::Callbacks callbacks_in)
+ConnectionShared::ConnectionShared(SessionServer::Options options_in, SessionServer::Callbacks callbacks_in,
+                                   double reports_per_second)
     : options(std::move(options_in)),
       callbacks(std::move(callbacks_in)),
-      registry({.connections = options.max_connections, .per_tenant = options.max_per_tenant}),
+      registry({.connections = options.max_connections,
+                .per_tenant = options.max_per_tenant,
+                .reports_per_second = reports_per_second}),
       due(io, options.now, [](Connection* connection) { connection->OnDue(); }) {}
 
 Connection::Connection(ConnectionShared& shared, int fd, Ticket ticket, const absl::Status& admitted)
@@ -204,12 +207,23 @@ void Connection::Deliver() {
     const std::lock_guard lock(mutex_);
     events.swap(events_);
   }
+  const auto is_outcome = [](const Event& event) {
+    return std::holds_alternative<core::ClientOutcome>(event);
+  };
+  auto outcomes = std::count_if(events.begin(), events.end(), is_outcome);
   for (Event& event : events) {
     if (auto* request = std::get_if<AttachRequest>(&event)) {
       shared_.callbacks.on_attach(std::move(*request));
     } else if (auto* report = std::get_if<core::ClientReport>(&event)) {
-      DeliverReport(*report);
+      if (outcomes == 0) {
+        DeliverReport(*report);
+      } else {
+        // Later it would tell of what the outcome has taken away. There are no more of these than directives.
+        shared_.registry.MayReport(ticket_, shared_.options.now());
+        shared_.callbacks.on_report(*report);
+      }
     } else if (auto* outcome = std::get_if<core::ClientOutcome>(&event)) {
+      --outcomes;
       shared_.callbacks.on_outcome(std::move(*outcome));
     } else if (auto* detached = std::get_if<Detached>(&event)) {
       intake_.TakeHeld();

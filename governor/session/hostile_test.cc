@@ -14,9 +14,11 @@
 #include <string>
 #include <vector>
 
+#include "governor/session/attach_bytes.h"
 #include "governor/session/intake.h"
 #include "governor/session/server.h"
 #include "governor/session/server_test_support.h"
+#include "tests/cpp/send_descriptor.h"
 
 namespace memgov::session {
 namespace {
@@ -36,25 +38,6 @@ std::string ReadToEnd(int fd) {
     said.append(buffer, static_cast<std::size_t>(size));
   }
   return said;
-}
-
-// HTTP/2 of a client that attaches, all at once: preface, SETTINGS, the call's HEADERS (RFC 7541, literals
-// without indexing), and a Hello.
-std::string BytesOfAnAttach() {
-  const auto frame = [](char kind, char flags, char stream, const std::string& payload) {
-    const char head[] = {0, 0, static_cast<char>(payload.size()), kind, flags, 0, 0, 0, stream};
-    return std::string(head, sizeof head) + payload;
-  };
-  const std::string path = "/memgov.v1.Session/Attach";
-  const std::string type = "application/grpc";
-  const std::string headers = std::string("\x83\x86\x01\x01n\x04") + static_cast<char>(path.size()) + path +
-                              "\x0f\x10" + static_cast<char>(type.size()) + type;
-  v1::ClientMessage message;
-  message.mutable_hello()->set_name("brief");
-  const std::string body = message.SerializeAsString();
-  const char prefix[] = {0, 0, 0, 0, static_cast<char>(body.size())};
-  return "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, "") + frame(1, 4, 1, headers) +
-         frame(0, 0, 1, std::string(prefix, sizeof prefix) + body);
 }
 
 class HostileTest : public ServerTest {
@@ -346,20 +329,7 @@ TEST_F(HostileTest, DescriptorsThatComeAlongEndTheConnection) {
   const int raw = ::dup(pair.client);
   Client client(*server_, std::move(pair));
   const core::ClientId id = AttachAndWelcome(client);
-  char byte = 0;
-  iovec piece{.iov_base = &byte, .iov_len = 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &raw, sizeof raw);
-  ASSERT_EQ(::sendmsg(raw, &message, MSG_NOSIGNAL), 1);
+  ASSERT_TRUE(SendAlong(raw, raw));
   EXPECT_THAT(recorder_.WaitForDetached(id), HasSubstr("descriptors"));
   const Record record = recorder_.WaitUntil([](const Record& r) { return !r.closed.empty(); });
   EXPECT_TRUE(record.closed[0].is_fault);

@@ -33,7 +33,9 @@ struct Tenant {
 
   std::size_t connections = 0;
   base::TokenBucket work{kWorkPerSecond, kWorkPerSecond};
-  base::TokenBucket reports{kReportsPerSecond, 2 * kReportsPerSecond};
+  base::TokenBucket reports;
+
+  explicit Tenant(double reports_per_second) : reports(reports_per_second, 2 * reports_per_second) {}
 };
 
 // All methods: any thread.
@@ -42,6 +44,7 @@ class Registry {
   struct Caps {
     std::size_t connections = 0;  // of all tenants together
     std::size_t per_tenant = 0;
+    double reports_per_second = Tenant::kReportsPerSecond;  // of a tenant
   };
   explicit Registry(Caps caps) : caps_(caps) {}
 
@@ -72,6 +75,7 @@ class Registry {
   std::shared_ptr<Connection> FindClient(core::ClientId client) const;  // nullptr: has left
 
  private:
+  Tenant& Of(const Ticket& ticket);  // with the lock
   void ForgetIdleTenants(core::Instant now);
 
   const Caps caps_;
