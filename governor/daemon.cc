@@ -89,7 +89,7 @@ Daemon::Daemon(DaemonOptions options, kernel::CgroupLayout layout, std::optional
                     },
                 .on_end =
                     [this](const absl::Status& why) {
-                      if (said_.insert(TextOf(why)).second) {
+                      if (said_.Say(TextOf(why))) {
                         log_->Warn(EventLine(clock_.Now(), "degraded"), TextOf(why));
                       }
                       kernel_log_retries_.Failed(core::kNodeId);
@@ -306,6 +306,7 @@ void Daemon::ScheduleTick() {
   if (const auto due = tree_.NextDue()) next = std::min(next, *due);
   if (const auto due = tree_.SuspectsDue()) next = std::min(next, std::max(*due, last_scan_ + kScanAgain));
   if (engine_next_) next = std::min(next, *engine_next_);
+  next = std::min(next, looks_.Next(owners_.size()));
   timer_.expires_at(std::chrono::steady_clock::time_point(next.time_since_epoch()));
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) Tick();
@@ -428,7 +429,7 @@ void Daemon::Dispatch(const core::Decisions& decisions) {
   for (const core::Note& note : decisions.notes) {
     WriteNote(note);
     // Whoever could have given may have been moved out of the domain, or into it.
-    if (note.kind == core::NoteKind::kWithheld) LookAtAllOwnersSoon(note.at);
+    if (note.kind == core::NoteKind::kWithheld) looks_.Hurry(note.at, owners_.size());
     if (note.kind == core::NoteKind::kCritical) KeepProcesses(tree_.PathOf(note.domain));
   }
 }

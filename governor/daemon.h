@@ -43,7 +43,9 @@
 #include "governor/kernel/retries.h"
 #include "governor/kernel/scan_pace.h"
 #include "governor/owner_budget.h"
+#include "governor/owner_looks.h"
 #include "governor/policy/watcher.h"
+#include "governor/said_once.h"
 #include "governor/session/server.h"
 #include "governor/status_file.h"
 #include "governor/status_writer.h"
@@ -205,7 +207,6 @@ class Daemon {
   void KeepHouse(core::Instant now);
   void LookAtOwners(std::size_t most);
   void LookAtOwner(std::uint64_t cookie, const Owner& owner);
-  void LookAtAllOwnersSoon(core::Instant now);
 
   // Clients, daemon_clients.cc. On the control thread.
   void OnAttach(session::AttachRequest request);
@@ -271,10 +272,8 @@ class Daemon {
   OwnerBudget owner_budget_;
   identity::AttestorOptions attestor_;
   core::Instant next_house_;
-  double looks_due_ = 0;         // at owners
+  OwnerLooks looks_;
   std::uint64_t looked_at_ = 0;  // the last one
-  std::size_t looks_in_haste_ = 0;
-  core::Instant next_haste_;
   std::map<core::ClientId, ClientName> names_;
   std::vector<core::ClientId> left_;       // their names go with the next tick
   std::set<core::CgroupId> failed_wires_;  // said once each
@@ -285,7 +284,7 @@ class Daemon {
   core::Instant next_whole_scan_;
   kernel::ScanPace scan_pace_;
   std::set<std::string> degraded_;                           // at present
-  std::set<std::string> said_;                               // of degraded_, once each
+  SaidOnce said_;                                            // of degraded_
   std::vector<std::pair<std::string, std::string>> unsaid_;  // checks and words, until the node is examined
   std::set<std::string> tree_degraded_;                      // as of the last scan
   DaemonStatus status_;

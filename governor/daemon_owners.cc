@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "governor/daemon.h"
@@ -20,11 +19,6 @@ namespace memgov {
 namespace {
 
 constexpr auto kHouseEvery = std::chrono::milliseconds(250);
-// A process that is moved is seen to be by then; each look costs about 15 us.
-constexpr double kLookEverySeconds = 15;
-constexpr std::size_t kLooksAtOnce = 64;
-// Of looks at all, because a domain in need has nobody who gives.
-constexpr auto kHasteEvery = std::chrono::seconds(1);
 
 double SecondsOf(core::Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -48,7 +42,7 @@ void Daemon::OnConnection(identity::AcceptedConnection connection) {
     log_->Warn(EventLine(clock_.Now(), "refused").BoundBy(LogBudget::Cause::kConnection, connection.tenant),
                "refused a connection: " + TextOf(connection.peer.status()));
   }
-  sessions_->Adopt(connection.fd.Release(), std::move(ticket));
+  sessions_->Adopt(connection.fd.release(), std::move(ticket));
 }
 
 absl::Status Daemon::AdmitOwner(identity::AcceptedConnection* connection, bool* unheard) {
@@ -58,10 +52,10 @@ absl::Status Daemon::AdmitOwner(identity::AcceptedConnection* connection, bool* 
   const OwnerBudget::Answer answer =
       owner_budget_.Add(connection->cookie, connection->tenant, identity::ResidentOf(pid), now);
   for (const std::uint64_t cookie : answer.yields) {
-    EndOwner(
-        cookie,
-        absl::ResourceExhaustedError(fmt::format(
-            "this connection gave way to one of pid {}, which holds more or whose tenant has fewer", pid)));
+    // Whose it is, is no business of a tenant.
+    EndOwner(cookie, absl::ResourceExhaustedError(
+                         "this connection gave way to one of a process that holds more, or whose tenant has "
+                         "fewer"));
   }
   if (!answer.refusal.empty()) {
     *unheard = answer.unheard;
@@ -74,9 +68,16 @@ absl::Status Daemon::AdmitOwner(identity::AcceptedConnection* connection, bool* 
                             connection->tenant, answer.refusal));
     return absl::ResourceExhaustedError(answer.refusal);
   }
-  auto pidfd = kernel::WatchFd(io_, kernel::UniqueFd(attested.pidfd.Release()), "a client's process");
+  auto pidfd = kernel::WatchFd(io_, std::move(attested.pidfd), "a client's process");
   if (!pidfd.ok()) {  // no more can be served now; the peer tries again later
     owner_budget_.Remove(connection->cookie);
+    log_->Warn(
+        EventLine(now, "refused")
+            .Add("pid", std::int64_t{pid})
+            .Add("cgroup", attested.peer.cgroup)
+            .Add("tenant", connection->tenant)
+            .BoundBy(LogBudget::Cause::kConnection, connection->tenant),
+        fmt::format("refused pid {} of tenant {}: {}", pid, connection->tenant, TextOf(pidfd.status())));
     return absl::UnavailableError(pidfd.status().message());
   }
   owners_.insert_or_assign(connection->cookie, Owner{.pidfd = *std::move(pidfd),
@@ -125,21 +126,12 @@ void Daemon::WatchOwner(std::uint64_t cookie) {
 }
 
 void Daemon::KeepHouse(core::Instant now) {
-  if (looks_in_haste_ > 0) {
-    const std::size_t looks = std::min(looks_in_haste_, kLooksAtOnce);
-    looks_in_haste_ -= looks;
-    LookAtOwners(looks);
-  }
+  LookAtOwners(looks_.Due(now, owners_.size()));
   if (now < next_house_) return;
   next_house_ = now + kHouseEvery;
   for (const std::uint64_t cookie : owner_budget_.TakeOverdue(now)) {
     EndOwner(cookie, absl::DeadlineExceededError("it did not say Hello"));
   }
-  looks_due_ += static_cast<double>(owners_.size()) * SecondsOf(kHouseEvery) / kLookEverySeconds;
-  looks_due_ = std::min(looks_due_, static_cast<double>(kLooksAtOnce));
-  const double looks = std::floor(looks_due_);
-  looks_due_ -= looks;
-  LookAtOwners(static_cast<std::size_t>(looks));
 
   for (const base::Tally::Line& refused : acceptor_->TakeRefused(now)) {
     EventLine line(now, "refused");
@@ -153,12 +145,6 @@ void Daemon::KeepHouse(core::Instant now) {
                     limits.burst, limits.most));
   }
   log_->TellLeftOut(now);
-}
-
-void Daemon::LookAtAllOwnersSoon(core::Instant now) {
-  if (now < next_haste_) return;
-  next_haste_ = now + kHasteEvery;
-  looks_in_haste_ = owners_.size();
 }
 
 void Daemon::LookAtOwners(std::size_t most) {

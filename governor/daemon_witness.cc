@@ -26,6 +26,7 @@ kernel::ProbeRequest ProbeRequestOf(const DaemonOptions& options, bool try_out) 
           .roots = options.roots,
           .socket_path = options.socket_path,
           .state_dir = options.state_dir,
+          .clients_per_tenant = options.clients_per_tenant,
           .try_out = try_out};
 }
 
@@ -63,10 +64,10 @@ void Daemon::SetDegraded(const std::string& what, bool is) {
   if (is == degraded_.contains(what)) return;
   if (is) {
     degraded_.insert(what);
-    if (said_.insert(what).second) log_->Warn(EventLine(clock_.Now(), "degraded"), what);
+    if (said_.Say(what)) log_->Warn(EventLine(clock_.Now(), "degraded"), what);
   } else {
     degraded_.erase(what);
-    if (said_.insert("mended: " + what).second) {
+    if (said_.Say("mended: " + what)) {
       log_->Write(EventLine(clock_.Now(), "mended"), "no longer so: " + what);
     }
   }
@@ -80,7 +81,7 @@ void Daemon::WriteStatusFile() {
 }
 
 void Daemon::OnStatusWritten(const absl::Status& status) {
-  if (!status.ok() && said_.insert(TextOf(status)).second) {
+  if (!status.ok() && said_.Say(TextOf(status))) {
     log_->Warn(EventLine(clock_.Now(), "degraded"), TextOf(status));
   }
 }

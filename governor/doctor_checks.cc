@@ -10,6 +10,7 @@
 
 #include "governor/core/explain.h"
 #include "governor/doctor.h"
+#include "governor/owner_budget.h"
 
 namespace memgov {
 namespace {
@@ -18,8 +19,9 @@ using kernel::HasCapability;
 using kernel::MemoryVersion;
 using kernel::NodeFacts;
 
-constexpr int kFilesPerCgroup = 5;  // usage, limit, events, stat, pressure
-constexpr int kFilesBesides = 256;  // clients, alarms, ourselves
+constexpr int kFilesPerCgroup = 5;            // usage, limit, events, stat, pressure
+constexpr int kFilesBesides = 256;            // clients, alarms, ourselves
+constexpr std::uint64_t kListenQueue = 4096;  // identity::AcceptorOptions::backlog
 constexpr char kWantsV2[] = "boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1)";
 
 Check Ok(std::string name, std::string found) {
@@ -272,6 +274,27 @@ Check Files(const NodeFacts& facts) {
                   "raise RLIMIT_NOFILE (LimitNOFILE= in the unit)");
 }
 
+Check Clients(const NodeFacts& facts) {
+  const OwnerBudget::Limits limits = OwnerBudget::LimitsFor(facts.file_limit, facts.clients_per_tenant);
+  const std::string found = fmt::format("{} of a tenant, {} in all", limits.per_tenant, limits.most);
+  if (limits.per_tenant >= facts.clients_per_tenant) return Ok("clients", found);
+  return Degraded(
+      "clients", found,
+      fmt::format("of more processes of one tenant (--clients-per-tenant {}) only the largest are "
+                  "served: a quarter of the files that may be open are for clients",
+                  facts.clients_per_tenant),
+      fmt::format("raise RLIMIT_NOFILE to {} (LimitNOFILE= in the unit)",
+                  OwnerBudget::FilesFor(facts.clients_per_tenant)));
+}
+
+Check ListenQueue(const NodeFacts& facts) {
+  if (facts.listen_queue == 0) return Ok("listen queue", "not known");
+  const std::string found = fmt::format("{} connections", facts.listen_queue);
+  if (facts.listen_queue >= kListenQueue) return Ok("listen queue", found);
+  return Degraded("listen queue", found, "many clients that start at once wait for each other",
+                  fmt::format("sysctl net.core.somaxconn={}", kListenQueue));
+}
+
 Check Inotify(const NodeFacts& facts) {
   const std::string found =
       fmt::format("{} watches, {} instances", facts.inotify_watches, facts.inotify_instances);
@@ -334,7 +357,8 @@ std::vector<Check> Examine(const NodeFacts& facts) {
   checks.push_back(
       Capability(facts, "SYSLOG", CAP_SYSLOG,
                  facts.kmsg_error == 0 ? "" : "the kernel's log, where kernel.dmesg_restrict is 1"));
-  for (auto check : {PidNamespace, CgroupNamespace, KernelLog, Files, Inotify, LockedMemory}) {
+  for (auto check :
+       {PidNamespace, CgroupNamespace, KernelLog, Files, Clients, ListenQueue, Inotify, LockedMemory}) {
     checks.push_back(check(facts));
   }
   checks.push_back(Place("socket directory", facts.socket_dir_error, facts.socket_dir_distrust,

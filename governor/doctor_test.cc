@@ -38,6 +38,8 @@ NodeFacts Good() {
   facts.capabilities = ~std::uint64_t{0};
   facts.first_pid_namespace = facts.first_cgroup_namespace = true;
   facts.file_limit = 20'000;
+  facts.clients_per_tenant = 1000;
+  facts.listen_queue = 4096;
   facts.inotify_watches = 100'000;
   facts.inotify_instances = 128;
   return facts;
@@ -142,6 +144,11 @@ std::vector<Case> Cases() {
       {"/dev/kmsg", [](NodeFacts& f) { f.kmsg_error = EPERM; }, kDegraded, 1, "victims are not named"},
       {"open files", [](NodeFacts& f) { f.file_limit = 755; }, kDegraded, 1, "756 are wanted"},
       {"open files", [](NodeFacts& f) { f.file_limit = 756; }, kOk, 0, "756"},
+      {"clients", [](NodeFacts& f) { f.file_limit = 4000; }, kOk, 0, "1000 of a tenant, 1000 in all"},
+      {"clients", [](NodeFacts& f) { f.file_limit = 3999; }, kDegraded, 1, "raise RLIMIT_NOFILE to 4000"},
+      {"clients", [](NodeFacts& f) { f.file_limit = 1024; }, kDegraded, 1, "256 of a tenant, 256 in all"},
+      {"listen queue", [](NodeFacts& f) { f.listen_queue = 128; }, kDegraded, 1, "net.core.somaxconn=4096"},
+      {"listen queue", [](NodeFacts& f) { f.listen_queue = 0; }, kOk, 0, "not known"},
       {"inotify", [](NodeFacts& f) { f.inotify_watches = 199; }, kDegraded, 1, "max_user_watches=400"},
       {"inotify", [](NodeFacts& f) { f.inotify_instances = 0; }, kMissing, 1, "5 s"},
       {"socket directory", [](NodeFacts& f) { f.socket_dir_error = EROFS; }, kMissing, 2, "--socket"},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace memgov {
 
@@ -24,43 +25,40 @@ OwnerBudget::Answer OwnerBudget::Add(Cookie cookie, const std::string& tenant, c
     answer.unheard = true;
     return answer;
   }
-  const auto yield = [&](Cookie who) {
-    answer.yields.push_back(who);
-    Remove(who);
-  };
   // By a factor of two, so that two that are much alike do not take turns.
   const core::Bytes rank = size / 2;
+  std::optional<Cookie> place;  // whose is taken; nobody has to go before it is known that this one may come
   if (const std::size_t count = all_.CountOf(tenant); count >= limits_.per_tenant) {
-    const auto who = all_.WhoYieldsOf(tenant, rank);
-    if (!who) {
+    place = all_.WhoYieldsOf(tenant, rank);
+    if (!place) {
       answer.refusal = fmt::format(
           "this tenant has {} connections to memgovd, its most (--clients-per-tenant), and none of a process "
           "half as large as this one ({} MiB)",
           count, size >> 20);
       return answer;
     }
-    yield(*who);
-  }
-  if (all_.total() >= limits_.most) {
-    const auto who = all_.WhoYields(tenant, rank);
-    if (!who) {
+  } else if (all_.total() >= limits_.most) {
+    place = all_.WhoYields(tenant, rank);
+    if (!place) {
       answer.refusal = fmt::format(
           "memgovd serves {} processes, as many as its open files allow (raise its RLIMIT_NOFILE), and no "
           "tenant has more of them than this one",
           limits_.most);
       return answer;
     }
-    yield(*who);
   }
-  if (silent_.total() >= limits_.most_silent) {
+  const bool frees_silent = place && silent_.Holds(*place);
+  if (silent_.total() >= limits_.most_silent && !frees_silent) {
     const auto who = silent_.WhoYields(tenant);
     if (!who) {
       answer.refusal = fmt::format("{} connections have not said Hello yet", limits_.most_silent);
       answer.unheard = true;
       return answer;
     }
-    yield(*who);
+    answer.yields.push_back(*who);
   }
+  if (place) answer.yields.push_back(*place);
+  for (const Cookie who : answer.yields) Remove(who);
   all_.Add(tenant, cookie, size);
   silent_.Add(tenant, cookie);
   since_.emplace_back(now, cookie);

@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -39,6 +40,8 @@ class OwnerBudget {
 
   // For a process that may have so many open files: half are for clients (two each), half for what we watch.
   static Limits LimitsFor(std::size_t files, std::size_t per_tenant);
+  // How many files are needed for so many of one tenant; what is more than Limits::most never is served.
+  static std::size_t FilesFor(std::size_t per_tenant) { return 4 * std::min(per_tenant, Limits{}.most); }
 
   struct Answer {
     std::string refusal;         // why it is not admitted; empty: it is

@@ -87,6 +87,22 @@ TEST(OwnerBudget, ABigProcessTakesTheSmallestOnesPlace) {
   EXPECT_THAT(budget.Add(103, "/a", 5 * core::kMiB, kStart).yields, ElementsAre(20));
 }
 
+TEST(OwnerBudget, NobodyHasToGoForOneWhoIsRefused) {
+  OwnerBudget budget({.per_tenant = 4, .most_silent = 3, .silent_per_tenant = 3});
+  for (OwnerBudget::Cookie cookie = 1; cookie <= 4; ++cookie) {
+    EXPECT_TRUE(Admits(&budget, cookie, "/a"));
+    budget.SaidHello(cookie);
+  }
+  for (OwnerBudget::Cookie cookie = 11; cookie <= 13; ++cookie) {
+    EXPECT_TRUE(Admits(&budget, cookie, "/b" + std::to_string(cookie)));
+  }
+  // It is large enough for the place of a small one of its tenant, but too many say nothing.
+  const auto answer = budget.Add(5, "/a", 300 * core::kMiB, kStart);
+  EXPECT_THAT(answer.refusal, HasSubstr("3 connections have not said Hello yet"));
+  EXPECT_THAT(answer.yields, IsEmpty());
+  EXPECT_EQ(budget.total(), 7u);
+}
+
 TEST(OwnerBudget, DescriptorsAreSharedAlongPaths) {
   const OwnerBudget::Limits limits = OwnerBudget::LimitsFor(1024, 1000);
   EXPECT_EQ(limits.most, 256u) << "two each, and half are ours";

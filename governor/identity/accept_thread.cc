@@ -21,6 +21,8 @@
 namespace memgov::identity {
 namespace {
 
+using base::UniqueFd;
+
 // Of those that are closed unheard, between two looks at the clock.
 constexpr int kBatch = 64;
 // After some were refused others soon will be: they are waited for, because each waking costs as much as to
@@ -48,7 +50,7 @@ core::Instant Now() { return core::Instant(std::chrono::steady_clock::now().time
 absl::StatusOr<std::unique_ptr<AcceptThread>> AcceptThread::Start(UnixListener listener, Options options,
                                                                   OnAccepted on_accepted) {
   UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!stop.valid()) {
+  if (!stop) {
     return absl::ResourceExhaustedError(absl::StrCat("eventfd: ", std::generic_category().message(errno)));
   }
   std::unique_ptr<AcceptThread> accepts(
@@ -120,7 +122,7 @@ core::Duration AcceptThread::AcceptSome() {
       break;
     }
     UniqueFd fd(::accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!fd.valid()) {
+    if (!fd) {
       // Out of descriptors or memory: the connection stays in the queue and the socket readable, so that
       // waiting for that would spin.
       if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) pause = options_.retry_after;
@@ -128,7 +130,7 @@ core::Duration AcceptThread::AcceptSome() {
     }
     std::optional<std::string> tenant = Admit(fd);
     if (!tenant) {
-      if (takes_descriptors_) base::CloseOf(fd.Release());
+      if (takes_descriptors_) base::CloseOf(fd.release());
       ++refused;
       continue;
     }

@@ -21,16 +21,16 @@
 #include "absl/status/statusor.h"
 #include "governor/base/tally.h"
 #include "governor/base/token_bucket.h"
+#include "governor/base/unique_fd.h"
 #include "governor/core/units.h"
 #include "governor/identity/attestor.h"
 #include "governor/identity/connect_rate.h"
-#include "governor/identity/unique_fd.h"
 #include "governor/identity/unix_listener.h"
 
 namespace memgov::identity {
 
 struct AcceptedConnection {
-  UniqueFd fd;                        // connected, FD_CLOEXEC and O_NONBLOCK
+  base::UniqueFd fd;                  // connected, FD_CLOEXEC and O_NONBLOCK
   std::uint64_t cookie = 0;           // SO_COOKIE, also where `peer` is an error
   std::string tenant;                 // tenant.h; where `peer` is an error, as far as it could be told
   absl::StatusOr<AttestedPeer> peer;  // an error is the reason to tell the peer
@@ -66,19 +66,19 @@ class AcceptThread {
   void Charge(const std::string& tenant, core::Instant now);
 
  private:
-  AcceptThread(UnixListener listener, Options options, OnAccepted on_accepted, UniqueFd stop);
+  AcceptThread(UnixListener listener, Options options, OnAccepted on_accepted, base::UniqueFd stop);
 
   void Run();
   bool Wait(core::Duration pause) const;
   core::Duration AcceptSome();
-  std::optional<std::string> Admit(const UniqueFd& fd);
-  void HandOn(UniqueFd fd, std::string tenant);
+  std::optional<std::string> Admit(const base::UniqueFd& fd);
+  void HandOn(base::UniqueFd fd, std::string tenant);
 
   // Constant after construction.
   const UnixListener listener_;
   const Options options_;
   const OnAccepted on_accepted_;
-  const UniqueFd stop_;           // an eventfd: readable when the thread is to end
+  const base::UniqueFd stop_;     // an eventfd: readable when the thread is to end
   const bool takes_descriptors_;  // this kernel passes on what peers send along
   std::atomic<int> waiting_{0};   // handed on, not yet taken
 

@@ -25,6 +25,8 @@
 namespace memgov::identity {
 namespace {
 
+using base::UniqueFd;
+
 using testing::HasSubstr;
 
 sockaddr_un AddressOf(const std::string& path) {
@@ -38,7 +40,7 @@ sockaddr_un AddressOf(const std::string& path) {
 UniqueFd Connect(const std::string& path) {
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const sockaddr_un address = AddressOf(path);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fd.Reset();
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fd.reset();
   return fd;
 }
 
@@ -176,7 +178,7 @@ TEST_F(AcceptorTest, WhileTheLoopTakesNobodyOnlySoManyWaitForIt) {
                                          [this](AcceptedConnection c) { accepted_.push_back(std::move(c)); });
   ASSERT_TRUE(acceptor.ok()) << acceptor.status();
   std::vector<UniqueFd> clients(50);
-  for (UniqueFd& client : clients) client.Reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  for (UniqueFd& client : clients) client.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const std::size_t before = OpenDescriptors();
   const sockaddr_un address = AddressOf(path_);
   for (UniqueFd& client : clients) {
@@ -230,11 +232,11 @@ TEST_F(AcceptorTest, ALockThatIsALinkOrAFifoIsRefused) {
 }
 
 TEST_F(AcceptorTest, ReplacesTheSocketOfADeadDaemon) {
-  ForeignListener(path_).Reset();
+  ForeignListener(path_).reset();
   ASSERT_TRUE(std::filesystem::exists(path_));
   const auto acceptor = Listen(path_);
   ASSERT_TRUE(acceptor.ok()) << acceptor.status();
-  EXPECT_TRUE(Connect(path_).valid());
+  EXPECT_TRUE(Connect(path_));
 }
 
 TEST_F(AcceptorTest, LeavesALivingDaemonAlone) {
@@ -242,13 +244,13 @@ TEST_F(AcceptorTest, LeavesALivingDaemonAlone) {
   ASSERT_TRUE(first.ok());
   const auto second = Listen(path_);
   EXPECT_EQ(second.status(), absl::AlreadyExistsError("another memgovd serves " + path_));
-  EXPECT_TRUE(Connect(path_).valid());
+  EXPECT_TRUE(Connect(path_));
 }
 
 TEST_F(AcceptorTest, LeavesALivingServerAloneThatDoesNotKnowTheLock) {
   const UniqueFd foreign = ForeignListener(path_);
   EXPECT_EQ(Listen(path_).status().code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_TRUE(Connect(path_).valid());
+  EXPECT_TRUE(Connect(path_));
 }
 
 TEST_F(AcceptorTest, ALivingServerWithAFullBacklogIsAlive) {
@@ -277,7 +279,7 @@ TEST_F(AcceptorTest, DoesNotRemoveTheSocketOfASuccessor) {
   std::filesystem::remove(path_);
   const UniqueFd successor = ForeignListener(path_);
   acceptor->reset();
-  EXPECT_TRUE(Connect(path_).valid());
+  EXPECT_TRUE(Connect(path_));
 }
 
 TEST_F(AcceptorTest, RefusesPathsThatCannotBeSockets) {

@@ -28,6 +28,8 @@
 namespace memgov::identity {
 namespace {
 
+using base::UniqueFd;
+
 // Far more than the kernel writes: a dozen hierarchies of PATH_MAX each.
 constexpr std::size_t kMaxProcFile = 128 * 1024;
 
@@ -50,7 +52,7 @@ absl::StatusOr<std::string> ReadProcFile(pid_t pid, absl::string_view name) {
   const std::string path = absl::StrCat("/proc/", pid, "/", name);
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
-  while (fd.valid() && text.size() < kMaxProcFile) {
+  while (fd && text.size() < kMaxProcFile) {
     char buffer[4096];
     const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
     if (n == 0) return text;
@@ -125,7 +127,7 @@ absl::StatusOr<std::optional<UniqueFd>> PeerPidfd(int socket, pid_t pid) {
 
 absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
   UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (fd.valid()) return fd;
+  if (fd) return fd;
   if (errno == ESRCH || errno == EINVAL) return Exited(pid);
   return absl::ErrnoToStatus(errno, "pidfd_open");
 }

@@ -16,15 +16,15 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "governor/base/unique_fd.h"
 #include "governor/core/units.h"
 #include "governor/identity/peer.h"
-#include "governor/identity/unique_fd.h"
 
 namespace memgov::identity {
 
 struct AttestedPeer {
   Peer peer;
-  UniqueFd pidfd;  // readable (POLLIN) when the process has exited
+  base::UniqueFd pidfd;  // readable (POLLIN) when the process has exited
 };
 
 struct AttestorOptions {

@@ -30,6 +30,8 @@
 namespace memgov::identity {
 namespace {
 
+using base::UniqueFd;
+
 using testing::HasSubstr;
 
 std::string ReadFile(const std::string& path) {
@@ -140,7 +142,7 @@ class ConnectedChild {
       then(end);
       ::_exit(0);
     }
-    socket_.Reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    socket_.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   }
   ~ConnectedChild() {
     if (!reaped_) ::kill(pid_, SIGKILL);
@@ -263,7 +265,7 @@ std::optional<std::string> InNewPidNamespace(const std::function<std::string()>&
     ::waitpid(inner, &status, 0);
     ::_exit(WEXITSTATUS(status));
   }
-  write_end.Reset();
+  write_end.reset();
   char text[1024];
   const ssize_t size = ::read(read_end.get(), text, sizeof text);
   int status = 0;

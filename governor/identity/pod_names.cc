@@ -19,10 +19,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "governor/identity/unique_fd.h"
+#include "governor/base/unique_fd.h"
 
 namespace memgov::identity {
 namespace {
+
+using base::UniqueFd;
 
 constexpr std::size_t kLongestLabel = 63;       // RFC 1123; namespaces and containers
 constexpr std::size_t kLongestSubdomain = 253;  // pods
@@ -57,10 +59,10 @@ bool IsPossible(const PodName& name) {
 void ForEachEntry(const std::string& directory, int flags, std::size_t most,
                   const std::function<bool(const dirent&)>& see) {
   UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags));
-  if (!fd.valid()) return;
+  if (!fd) return;
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
   if (stream == nullptr) return;
-  fd.Release();  // the stream closes it
+  fd.release();  // the stream closes it
   for (std::size_t seen = 0; seen < most; ++seen) {
     const dirent* entry = ::readdir(stream.get());
     if (entry == nullptr || !see(*entry)) return;
@@ -73,13 +75,13 @@ std::optional<std::string> ReadBelow(const std::string& directory, const std::st
                                      std::size_t most) {
   constexpr int kDirectory = O_PATH | O_DIRECTORY | O_CLOEXEC;
   const UniqueFd base(::open(directory.c_str(), kDirectory));
-  if (!base.valid()) return std::nullopt;
+  if (!base) return std::nullopt;
   const UniqueFd inner(::openat(base.get(), name.c_str(), kDirectory | O_NOFOLLOW));
-  if (!inner.valid()) return std::nullopt;
+  if (!inner) return std::nullopt;
   // Without waiting, should it be a pipe.
   const UniqueFd fd(::openat(inner.get(), file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat info {};
-  if (!fd.valid() || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
   std::string text;
   char buffer[16384];
   while (text.size() <= most) {

@@ -19,6 +19,8 @@
 namespace memgov::identity {
 namespace {
 
+using base::UniqueFd;
+
 absl::Status InUse(const std::string& path) {
   return absl::AlreadyExistsError(absl::StrCat("another memgovd serves ", path));
 }
@@ -82,7 +84,7 @@ absl::Status RemoveStale(const std::string& path, const sockaddr_un& address) {
         absl::StrCat(path, " exists and is not a socket; it was left alone"));
   }
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!probe.valid()) return absl::ErrnoToStatus(errno, "socket");
+  if (!probe) return absl::ErrnoToStatus(errno, "socket");
   if (Connect(probe.get(), address) == 0 || errno == EAGAIN)
     return InUse(path);  // EAGAIN: its backlog is full
   if (errno == ENOENT) return absl::OkStatus();
@@ -107,8 +109,8 @@ absl::StatusOr<UnixListener> UnixListener::Open(const std::string& path, mode_t 
   listener.path_ = path;
   listener.lock_ = *std::move(lock);
   if (absl::Status removed = RemoveStale(path, *address); !removed.ok()) return removed;
-  listener.fd_.Reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!listener.fd_.valid()) return absl::ErrnoToStatus(errno, "socket");
+  listener.fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listener.fd_) return absl::ErrnoToStatus(errno, "socket");
   if (::bind(listener.fd(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("bind ", path));
   }
@@ -123,7 +125,7 @@ absl::StatusOr<UnixListener> UnixListener::Open(const std::string& path, mode_t 
 }
 
 UnixListener::~UnixListener() {
-  if (!lock_.valid()) return;  // moved from, or never ours
+  if (!lock_) return;  // moved from, or never ours
   struct stat file {};
   if (inode_ != 0 && ::lstat(path_.c_str(), &file) == 0 && file.st_dev == device_ && file.st_ino == inode_) {
     ::unlink(path_.c_str());

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "governor/identity/unique_fd.h"
+#include "governor/base/unique_fd.h"
 
 namespace memgov::identity {
 
@@ -31,8 +31,8 @@ class UnixListener {
   UnixListener() = default;
 
   std::string path_;
-  UniqueFd lock_;  // while valid we own `path_`
-  UniqueFd fd_;
+  base::UniqueFd lock_;  // while valid we own `path_`
+  base::UniqueFd fd_;
   dev_t device_ = 0;  // of the socket file, to recognise it
   ino_t inode_ = 0;
 };

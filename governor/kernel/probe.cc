@@ -93,6 +93,7 @@ void ProbeProcess(NodeFacts* facts) {
 }
 
 void ProbeMachine(NodeFacts* facts) {
+  facts->listen_queue = NumberIn("/proc/sys/net/core/somaxconn");
   facts->inotify_watches = NumberIn("/proc/sys/fs/inotify/max_user_watches");
   facts->inotify_instances = NumberIn("/proc/sys/fs/inotify/max_user_instances");
   facts->system_pressure = ParsePressure(Slurp("/proc/pressure/memory")).has_value();
@@ -160,6 +161,7 @@ std::optional<int> LockOwner(const std::string& file) {
 
 NodeFacts ProbeNode(const ProbeRequest& request) {
   NodeFacts facts;
+  facts.clients_per_tenant = request.clients_per_tenant;
   ProbeProcess(&facts);
   ProbeMachine(&facts);
   facts.process_madvise = TryProcessMadvise();

@@ -20,7 +20,8 @@ struct ProbeRequest {
   std::vector<std::string> roots{"/"};
   std::string socket_path;
   std::string state_dir;
-  bool try_out = true;  // false: only look; what a trial would tell stays absent
+  std::size_t clients_per_tenant = 0;  // as asked for; goes into the facts
+  bool try_out = true;                 // false: only look; what a trial would tell stays absent
 };
 
 // An attempt: 0 when it worked, else its errno. Absent: it could not be tried, or makes no sense here.
@@ -67,6 +68,8 @@ struct NodeFacts {
   int kmsg_error = 0;
 
   std::uint64_t file_limit = 0;  // the hard one
+  std::size_t clients_per_tenant = 0;
+  std::uint64_t listen_queue = 0;  // net.core.somaxconn of our network namespace; 0: not known
   std::uint64_t inotify_watches = 0;
   std::uint64_t inotify_instances = 0;
   std::optional<std::uint64_t> memlock_limit;  // absent: none
