@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "client/c/hooks.h"
+#include "client/c/reserve.h"
 #include "client/c/trust.h"
 
 #define MS(n) ((uint64_t)(n)*MG_NS_PER_MS)
@@ -21,6 +22,11 @@
 static const uint64_t kBackoffFirstNs = MS(100);
 static const uint64_t kBackoffMaxNs = MS(1000);
 static const uint64_t kBackoffRefusedNs = MS(30000); /* a governor that said no will mostly say so again */
+static const uint64_t kReserveAfterNs =
+    MS(10000); /* of a session: by then a governor has helped, if it can */
+static const uint64_t kSendAgainNs = MS(50);
+static const uint64_t kLookAgainNs = MS(500);
+static const uint64_t kLookOnNs = MS(10);
 
 /* Somebody else may keep the governor's listen queue full. A connect that blocks is let in by the kernel as
  * soon as there is room, mostly within a millisecond; one that does not would have to come at the right
@@ -93,22 +99,73 @@ static bool connect_within(int descriptor, const struct sockaddr_un* address) {
          fcntl(descriptor, F_SETFL, O_NONBLOCK) == 0;
 }
 
-static void connect_to_governor(mg_agent* agent) {
+static void make_reserve(mg_agent* agent, uint64_t now_ns) {
+  pthread_mutex_lock(&agent->descriptors);
+  if (agent->reserve_fd < 0) agent->reserve_fd = mg_reserve_make();
+  if (agent->probe_fd < 0) agent->probe_fd = mg_probe_make();
+  pthread_mutex_unlock(&agent->descriptors);
+  agent->reserve_at_ns = now_ns + kReserveAfterNs;
+}
+
+/* Whether it is worth trying again what failed with `error`: there is memory now that was not there. */
+static bool spend_reserve(mg_agent* agent, int error) {
+  if (!mg_reserve_is_for(error) || agent->reserve_fd < 0) return false;
+  close_descriptor(agent, &agent->reserve_fd);
+  agent->reserve_at_ns = mg_now_ns() + kReserveAfterNs;
+  return true;
+}
+
+/* 0 or an errno value. */
+static int try_to_connect(mg_agent* agent) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   memcpy(address.sun_path, agent->socket, sizeof(address.sun_path));
+  const int nobody = mg_probe(agent->probe_fd, &address);
+  if (nobody != 0) return nobody;
   pthread_mutex_lock(&agent->descriptors);
   agent->socket_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   pthread_mutex_unlock(&agent->descriptors);
-  if (agent->socket_fd < 0 || !connect_within(agent->socket_fd, &address)) {
-    const int error = errno;
-    close_descriptor(agent, &agent->socket_fd);
+  if (agent->socket_fd >= 0 && connect_within(agent->socket_fd, &address)) return 0;
+  const int error = errno;
+  close_descriptor(agent, &agent->socket_fd);
+  return error;
+}
+
+/* What an errno value of that means. */
+static const char* meaning_of(mg_agent* agent, int error) {
+  switch (error) {
+    case EAGAIN:
+      return "the queue is full: no answer yet of the governor";
+    case EACCES:
+    case EPERM:
+      return "not allowed to connect to the governor";
+    case EMFILE:
+      return "this process has no descriptor left to reach the governor";
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+      break;
+    default:
+      return "no governor";
+  }
+  pthread_mutex_lock(&agent->descriptors);
+  const bool files = error == ENFILE && mg_reserve_files_are_out();
+  pthread_mutex_unlock(&agent->descriptors);
+  return files ? "this host has no file left to reach the governor"
+               : "no memory for a socket, the cgroup seems to be full: not in touch with the governor";
+}
+
+static void connect_to_governor(mg_agent* agent) {
+  int error = try_to_connect(agent);
+  if (spend_reserve(agent, error)) error = try_to_connect(agent);
+  if (error != 0) {
     atomic_store(&agent->state, MEMGOV_NOT_CONNECTED);
     retry_later(agent, mg_now_ns(), false);
-    char reason[192];
-    snprintf(reason, sizeof(reason), "no governor at %s (errno %d)", agent->socket, error);
+    char reason[256];
+    snprintf(reason, sizeof(reason), "%s at %s (errno %d)", meaning_of(agent, error), agent->socket, error);
     say_disconnected(agent, reason);
     return;
   }
+  agent->send_again_ns = 0;
   if (!trusts(agent)) return;
   mg_emit(&agent->session.observer, (memgov_event){.kind = MEMGOV_EVENT_CONNECTED, .text = agent->socket});
   if (!mg_session_begin(&agent->session, mg_now_ns())) disconnect(agent, agent->session.stream.error);
@@ -140,10 +197,16 @@ static bool flush(mg_agent* agent) {
     const ssize_t sent = send(agent->socket_fd, bytes, (size_t)size, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) return true;
+    if (sent < 0 && spend_reserve(agent, errno)) continue;
+    if (sent < 0 && mg_reserve_is_for(errno)) {
+      agent->send_again_ns = mg_now_ns() + kSendAgainNs;
+      return true;
+    }
     if (sent < 0) {
       disconnect(agent, "the governor closed the connection");
       return false;
     }
+    agent->send_again_ns = 0;
     mg_grpc_sent(&session->stream, (size_t)sent);
     session->progress_ns = mg_now_ns();
   }
@@ -185,12 +248,18 @@ static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t tick(mg_agent* agent) {
   mg_session* session = &agent->session;
   const uint64_t now_ns = mg_now_ns();
+  bool governed = atomic_load(&agent->state) >= MEMGOV_OBSERVING;
   if (session->levers.revert_at_ns != 0 && now_ns >= session->levers.revert_at_ns) {
     mg_levers_revert(&session->levers);
     session->report_due_ns = now_ns;
     mg_emit(&session->observer, (memgov_event){.kind = MEMGOV_EVENT_REVERTED,
                                                .text = "time to live ended: the release mode is as before",
                                                .action = MEMGOV_ACTION_SET_RELEASE_MODE});
+  }
+  if (now_ns >= agent->look_at_ns && (governed || agent->fallback.watching)) {
+    /* One object at a time: a directive must not wait for all. */
+    agent->looks_on = mg_levers_look(&session->levers, &agent->descriptors);
+    agent->look_at_ns = now_ns + (agent->looks_on ? kLookOnNs : kLookAgainNs);
   }
   if (agent->socket_fd >= 0 && mg_session_outdated(session, now_ns) && !has_unread(agent)) renew(agent);
   if (agent->socket_fd < 0 && now_ns >= agent->retry_at_ns) connect_to_governor(agent);
@@ -201,10 +270,13 @@ static uint64_t tick(mg_agent* agent) {
       disconnect(agent, session->stream.error);
     }
   }
-  const bool governed = atomic_load(&agent->state) >= MEMGOV_OBSERVING;
+  governed = atomic_load(&agent->state) >= MEMGOV_OBSERVING;
+  if (governed && agent->reserve_fd < 0 && now_ns >= agent->reserve_at_ns) make_reserve(agent, now_ns);
   uint64_t next = mg_fallback_tick(&agent->fallback, governed, &session->levers, &session->observer, now_ns);
   next = earlier(next, agent->socket_fd >= 0 ? mg_session_next_ns(session) : agent->retry_at_ns);
+  if (agent->socket_fd >= 0 && agent->send_again_ns != 0) next = earlier(next, agent->send_again_ns);
   if (session->levers.revert_at_ns != 0) next = earlier(next, session->levers.revert_at_ns);
+  if (agent->looks_on) next = earlier(next, agent->look_at_ns);
   return next;
 }
 
@@ -218,11 +290,13 @@ static int timeout_ms(uint64_t at_ns) {
 static void* run(void* argument) {
   mg_agent* agent = argument;
   pthread_setname_np(pthread_self(), "memgov");
+  mg_prefault();
+  mg_prefault_bytes(agent, offsetof(mg_agent, session.stream.arena) + MG_AGENT_ARENA_BYTES);
   while (!atomic_load(&agent->stopping)) {
     const uint64_t next = tick(agent);
     struct pollfd polled[2 + MG_WATCH_POLLED_MAX] = {{.fd = agent->wake_fd, .events = POLLIN},
                                                      {.fd = agent->socket_fd, .events = POLLIN}};
-    if (agent->session.stream.unsent_size > 0) polled[1].events |= POLLOUT;
+    if (agent->session.stream.unsent_size > 0 && agent->send_again_ns == 0) polled[1].events |= POLLOUT;
     const size_t alarms = mg_fallback_polled(&agent->fallback, polled + 2);
     if (poll(polled, 2 + alarms, timeout_ms(next)) <= 0) continue;
     mg_fallback_heard(&agent->fallback, polled + 2, alarms);
@@ -273,6 +347,8 @@ static int create_thread(mg_agent* agent) {
 
 static void close_all(mg_agent* agent) {
   close_descriptor(agent, &agent->socket_fd);
+  close_descriptor(agent, &agent->reserve_fd);
+  close_descriptor(agent, &agent->probe_fd);
   close_descriptor(agent, &agent->statm_fd);
   close_descriptor(agent, &agent->wake_fd);
   atomic_store(&agent->state, MEMGOV_OFF);
@@ -280,7 +356,7 @@ static void close_all(mg_agent* agent) {
 
 void mg_agent_init(mg_agent* agent) {
   pthread_mutex_init(&agent->descriptors, NULL);
-  agent->wake_fd = agent->statm_fd = agent->socket_fd = -1;
+  agent->wake_fd = agent->statm_fd = agent->socket_fd = agent->reserve_fd = agent->probe_fd = -1;
   mg_watch_init(&agent->fallback.watch);
 }
 
@@ -290,6 +366,8 @@ int mg_agent_start(mg_agent* agent, const mg_observer* observer, const char* nam
   const int wake_error = agent->wake_fd < 0 ? errno : 0;
   agent->statm_fd = mg_statm_open();
   agent->socket_fd = -1;
+  agent->reserve_fd = mg_reserve_make();
+  agent->probe_fd = mg_probe_make();
   pthread_mutex_unlock(&agent->descriptors);
   int error = wake_error;
   if (error == 0 &&
@@ -298,9 +376,10 @@ int mg_agent_start(mg_agent* agent, const mg_observer* observer, const char* nam
   }
   if (error == 0) {
     agent->backoff_ns = kBackoffFirstNs;
-    agent->retry_at_ns = 0;
+    agent->retry_at_ns = agent->send_again_ns = agent->reserve_at_ns = agent->look_at_ns = 0;
     agent->random = (mg_now_ns() ^ (uint64_t)getpid() << 32) | 1;
     agent->last_reason[0] = '\0';
+    agent->looks_on = false;
     atomic_store(&agent->stopping, false);
     mg_hooks_stop(false);
     atomic_store(&agent->state, MEMGOV_NOT_CONNECTED);
@@ -324,7 +403,8 @@ void mg_agent_join(mg_agent* agent) {
 }
 
 void mg_agent_forget(mg_agent* agent) {
-  int* const descriptors[] = {&agent->socket_fd, &agent->statm_fd, &agent->wake_fd};
+  int* const descriptors[] = {&agent->socket_fd, &agent->statm_fd, &agent->wake_fd, &agent->reserve_fd,
+                              &agent->probe_fd};
   for (size_t i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]); ++i) {
     if (*descriptors[i] >= 0) close(*descriptors[i]);
     *descriptors[i] = -1;

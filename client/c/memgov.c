@@ -10,6 +10,7 @@
 
 #include "client/c/agent.h"
 #include "client/c/allocators/allocator.h"
+#include "client/c/allocators/private.h"
 #include "client/c/environment.h"
 
 /* Guards what follows. Not held while a callback runs or while the agent is joined. */
@@ -29,9 +30,11 @@ static void before_fork(void) {
   pthread_mutex_lock(&g_lock);
   pthread_mutex_lock(&g_agent.descriptors);
   mg_tcmalloc_before_fork();
+  mg_private_before_fork();
 }
 
 static void after_fork_in_parent(void) {
+  mg_private_after_fork_in_parent();
   mg_tcmalloc_after_fork_in_parent();
   pthread_mutex_unlock(&g_agent.descriptors);
   pthread_mutex_unlock(&g_lock);
@@ -40,6 +43,7 @@ static void after_fork_in_parent(void) {
 /* The child has no agent thread; starting one here would not be safe. It attaches when it calls
  * memgov_start(). */
 static void after_fork_in_child(void) {
+  mg_private_after_fork_in_child();
   mg_tcmalloc_after_fork_in_child();
   g_starts = 0;
   g_running = false;

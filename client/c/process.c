@@ -1,7 +1,12 @@
 #include "client/c/process.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+#ifndef MADV_COLD
+#define MADV_COLD 20 /* Linux 5.4 */
+#endif
 
 int mg_statm_open(void) { return open("/proc/self/statm", O_RDONLY | O_CLOEXEC); }
 
@@ -31,4 +36,24 @@ mg_process mg_process_read(int statm_fd) {
   process.resident_bytes = resident * page;
   process.anon_bytes = resident > shared ? (resident - shared) * page : 0;
   return process;
+}
+
+/* MADV_COLD is a hint about pages that is refused where they are locked, and changes nothing that anybody
+ * reads. */
+static bool is_cold(void* page, size_t size) { return madvise(page, size, MADV_COLD) == 0; }
+
+bool mg_process_is_locked(void) {
+  const size_t size = (size_t)sysconf(_SC_PAGESIZE);
+  void* const page = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return false;
+  const bool future = !is_cold(page, size); /* MCL_FUTURE: what is mapped is locked at once */
+  const bool known = munlock(page, size) == 0 && is_cold(page, size);
+  munmap(page, size);
+  if (!known) return false;
+  /* MCL_CURRENT alone: the end of the heap that brk() makes is older than that, mostly. */
+  const uintptr_t end = (uintptr_t)sbrk(0) & ~(uintptr_t)(size - 1);
+  unsigned char in_memory = 0;
+  void* const last = (void*)(end - size);
+  const bool has_heap = end > size && mincore(last, size, &in_memory) == 0;
+  return future || (has_heap && !is_cold(last, size));
 }

@@ -36,6 +36,10 @@ int mg_statm_open(void);
 /* Reads in about 5 us. For the agent thread. */
 mg_process mg_process_read(int statm_fd);
 
+/* Whether the process has locked its memory (mlockall): what an allocator keeps cannot be given back by
+ * madvise() then. Takes about 5 us. False also before Linux 5.4, which does not tell. */
+bool mg_process_is_locked(void);
+
 #ifdef __cplusplus
 }
 #endif

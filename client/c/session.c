@@ -172,6 +172,7 @@ bool mg_session_begin(mg_session* session, uint64_t now_ns) {
   snprintf(hello.name, sizeof(hello.name), "%s", session->name);
   mg_levers_describe(&session->levers, &hello);
   hello.shed = session->told_shed = mg_hooks_any();
+  session->told_changes = session->levers.changes;
   uint8_t message[MG_WIRE_MAX];
   const size_t size = mg_wire_hello(&hello, message);
   return mg_grpc_put(&session->stream, message, size);
@@ -234,9 +235,10 @@ bool mg_session_tick(mg_session* session, uint64_t now_ns) {
 
 bool mg_session_outdated(const mg_session* session, uint64_t now_ns) {
   const bool caches = mg_hooks_any();
-  if (!session->welcomed || session->told_shed == caches) return false;
+  const bool found = session->told_changes != session->levers.changes;
+  if (!session->welcomed || (session->told_shed == caches && !found)) return false;
   if (session->queued > 0 || session->leaving_at_ns != 0 || mg_grpc_backlog(&session->stream)) return false;
-  return now_ns >= session->began_at_ns + (caches ? kRenewGainedNs : kRenewLostNs);
+  return now_ns >= session->began_at_ns + (caches || found ? kRenewGainedNs : kRenewLostNs);
 }
 
 uint64_t mg_session_next_ns(const mg_session* session) {

@@ -28,6 +28,7 @@ typedef struct mg_session {
   bool welcomed;
   bool enforcing;
   bool told_shed;         /* Hello said that there are caches */
+  unsigned told_changes;  /* ... and named the allocators of then */
   uint64_t read_at_ns;    /* when the bytes that are being parsed were read */
   uint64_t began_at_ns;   /* Welcome must come within 5 s of it */
   uint64_t leaving_at_ns; /* when we saw GOAWAY; 0: not yet */
@@ -59,8 +60,9 @@ bool mg_session_carry_out_one(mg_session* session);
 /* Sends reports that are due and checks the session's deadlines. False: over, stream.error says why. */
 bool mg_session_tick(mg_session* session, uint64_t now_ns);
 
-/* Whether Hello has become untrue, because the first hook was registered or the last one went, and this is a
- * good moment to say a new one: nothing is waiting on either side. The protocol has one Hello a session. */
+/* Whether Hello has become untrue, because the first hook was registered or the last one went, or another
+ * allocator was found, and this is a good moment to say a new one: nothing is waiting on either side. The
+ * protocol has one Hello a session. */
 bool mg_session_outdated(const mg_session* session, uint64_t now_ns);
 
 /* When mg_session_tick() wants to be called next. */

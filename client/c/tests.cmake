@@ -12,9 +12,10 @@ memgov_test(memgov_c_test
 
 # Tests of the parts see the object files as they were before the merge.
 memgov_test(memgov_c_core_test
-  SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc allocators/tcmalloc_test.cc arena_test.cc bounds_test.cc
+  SOURCES allocators/gperftools_test.cc allocators/mimalloc_test.cc allocators/tcmalloc_test.cc allocators/trim_pace_test.cc
+          arena_test.cc bounds_test.cc
           grpc_stream_test.cc hooks_test.cc
-          levers_test.cc local/own_cgroup_test.cc local/pace_test.cc local/watch_test.cc
+          levers_test.cc local/own_cgroup_test.cc local/pace_test.cc local/watch_test.cc process_test.cc reserve_test.cc
           trust_test.cc wire_test.cc
   DEPS $<TARGET_OBJECTS:memgov_c_core> ${NGHTTP2_ARCHIVE} ${NANOPB_ARCHIVE} memgov_c_testing ${CMAKE_DL_LIBS})
 add_dependencies(memgov_c_core_test memgov_c_core)
@@ -86,13 +87,23 @@ puppet(puppet_gperftools_static
 puppet(puppet_mimalloc
   DEFINITIONS PUPPET_MEMGOV LIBRARIES memgov_c_shared -Wl,--no-as-needed ${MIMALLOC} -Wl,--as-needed)
 
+# Objects with an allocator inside, and one that only looks so.
+add_library(memgov_plugin SHARED testing/plugin.c)
+target_link_libraries(memgov_plugin PRIVATE ${JEMALLOC_PREFIXED} m -Wl,--exclude-libs,ALL)
+add_dependencies(memgov_plugin memgov_c_jemalloc_prefixed)
+add_library(memgov_plugin_pretends SHARED testing/plugin.c)
+target_compile_definitions(memgov_plugin_pretends PRIVATE PLUGIN_PRETENDS)
+target_compile_options(memgov_plugin_pretends PRIVATE -fvisibility=hidden)
+
 memgov_test(memgov_c_allocators_test
-  SOURCES allocators/allocators_test.cc allocators/more_allocators_test.cc local/fallback_test.cc
+  SOURCES allocators/allocators_test.cc allocators/more_allocators_test.cc allocators/private_test.cc
+          local/fallback_test.cc
   DEPS memgov_c_testing)
 target_compile_definitions(memgov_c_allocators_test PRIVATE
-  GPERFTOOLS="${GPERFTOOLS}" JEMALLOC="${JEMALLOC}" MIMALLOC="${MIMALLOC}")
+  GPERFTOOLS="${GPERFTOOLS}" JEMALLOC="${JEMALLOC}" MIMALLOC="${MIMALLOC}"
+  PLUGIN="$<TARGET_FILE:memgov_plugin>" PLUGIN_PRETENDS="$<TARGET_FILE:memgov_plugin_pretends>")
 add_dependencies(memgov_c_allocators_test
-  puppet_bare puppet_glibc puppet_glibc_static puppet_odd puppet_jemalloc puppet_jemalloc_static
+  memgov_plugin memgov_plugin_pretends puppet_bare puppet_glibc puppet_glibc_static puppet_odd puppet_jemalloc puppet_jemalloc_static
   puppet_jemalloc_rdynamic puppet_jemalloc_prefixed puppet_gperftools puppet_gperftools_static puppet_mimalloc)
 
 # What a rewriting of MADV_DONTNEED would do to jemalloc.

@@ -28,11 +28,17 @@ typedef struct mg_estimate {
 typedef struct mg_release {
   uint64_t bytes;            /* stop once this much is returned, where that is possible; 0: return all */
   uint64_t longest_stall_ns; /* stop rather than hold up another thread for longer; 0: no bound */
-  char stopped[160];         /* out: what happened, if the bound ended it before `bytes` */
+  memgov_level level;        /* how near a kill is */
+  bool freed;        /* the application has just freed memory for this: whatever came of the last one */
+  int statm_fd;      /* for mg_process_read() */
+  char stopped[160]; /* out: what happened, if the bound ended it before `bytes`, or why it is declined */
+  bool declined;     /* out: not done on purpose */
 } mg_release;
 
 typedef struct mg_allocator {
-  char name[32]; /* with version: "glibc 2.36" */
+  char name[96];        /* with version: "glibc 2.36" */
+  const void* identity; /* one of its functions, by which it is known again; or NULL */
+  bool is_last;         /* costs most: released after all others */
   mg_capabilities capabilities;
   mg_release_mode startup_mode;
   const char* why_no_mode; /* why capabilities.set_release_mode is false */
@@ -42,7 +48,7 @@ typedef struct mg_allocator {
   mg_estimate (*estimate)(const mg_process* process);
 
   /* Returns free memory to the kernel. Only capabilities.release_in_chunks can stop before all is returned.
-   * NULL, or what went wrong. */
+   * NULL, or what went wrong. One that would bring nothing for its cost may decline. */
   const char* (*release)(mg_release* release);
 
   /* Sets LAZY or EAGER, remembering what was set before the first call; restore_mode() returns to that. Only
@@ -55,14 +61,15 @@ typedef struct mg_allocator {
   void (*release_thread)(void);
 } mg_allocator;
 
-enum { MG_ALLOCATORS_MAX = 5 };
+enum { MG_ALLOCATORS_MAX = 6 };
 
-/* The allocators of this process. `unknown` names what owns malloc when none of them does, else it is empty.
- */
+/* The allocators of this process. `unknown` names what owns malloc when none of them does, else it is empty;
+ * `others` what was seen and is not driven. */
 typedef struct mg_allocators {
   mg_allocator* list[MG_ALLOCATORS_MAX];
   size_t count;
   char unknown[64];
+  char others[64];
 } mg_allocators;
 
 /* Looks for them by weak symbols (linked statically) and dlsym (linked dynamically or preloaded). May malloc.

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/c/allocators/allocator.h"
+#include "client/c/allocators/private.h"
 
 /* jemalloc's names: plain; Rust's tikv-jemallocator; --with-jemalloc-prefix=je_. */
 extern int mallctl(const char*, void*, size_t*, void*, size_t) __attribute__((weak));
@@ -127,6 +128,7 @@ static bool add(mg_allocators* found, mg_allocator* allocator, const void* funct
   found->list[found->count++] = allocator;
   const void* address = NULL;
   memcpy(&address, function, sizeof(address));
+  allocator->identity = address;
   return strcmp(malloc_owner, owner_of(address)) == 0;
 }
 
@@ -150,15 +152,17 @@ mg_allocators mg_detect_allocators(void) {
   const mg_mimalloc mimalloc = find_mimalloc();
   if (mimalloc.version != NULL && mimalloc.collect != NULL && mimalloc.thread_init != NULL &&
       mimalloc.option_get != NULL && mimalloc.option_set != NULL) {
-    known |= add(&found, mg_mimalloc_allocator(&mimalloc), &mimalloc.version, owner);
+    known |= add(&found, mg_mimalloc_allocator(&mimalloc), &mimalloc.collect, owner);
   }
   if (begins_with(owner, "libc.so.") || begins_with(owner, "libc-")) {
     mg_allocator* glibc = mg_glibc_allocator();
     if (glibc != NULL) {
       found.list[found.count++] = glibc;
+      mg_private_add(&found);
       return found;
     }
   }
+  mg_private_add(&found);
   if (!known) snprintf(found.unknown, sizeof(found.unknown), "%s", *owner == '\0' ? "?" : owner);
   return found;
 }

@@ -15,12 +15,14 @@
  * because free chunks that a trim emptied stay in glibc's count, and pages that hold a survivor stay
  * resident. The second lot comes back in proportion as survivors are freed. kind BOUND. But "little" from
  * before the process did something means nothing: it may have freed much since. Then the kind is NONE, and
- * the governor asks us after those who know.
+ * the governor asks us after those who know. It asks on, then, though the heap may be large and hold nothing
+ * but small pieces between survivors; such a trim is declined for a while (trim_pace.h).
  */
 
 #include <malloc.h>
 
 #include "client/c/allocators/allocator.h"
+#include "client/c/allocators/trim_pace.h"
 
 #ifdef __GLIBC__
 #include <gnu/libc-version.h>
@@ -36,6 +38,7 @@ typedef struct glibc_state {
   bool began, sampled;
   enum { NEVER_TRIMMED, JUST_TRIMMED, TRIMMED } trim;
   uint64_t anon_then, live_then, pinned_then; /* right after the last trim */
+  mg_trim_pace pace;
 } glibc_state;
 
 static glibc_state g_glibc;
@@ -68,6 +71,7 @@ static void sample(const mg_process* process) {
   g_glibc.sampled = true;
   g_glibc.live_bytes = info.uordblks + info.hblkhd;
   g_glibc.free_bytes = info.fordblks;
+  mg_trim_counted(&g_glibc.pace, g_glibc.live_bytes);
 }
 
 /* Whether the process has been using under 2 % of a CPU since the last estimate. */
@@ -118,14 +122,29 @@ static mg_estimate glibc_estimate(const mg_process* process) {
 
 /* A trim cannot be cut: it takes all arenas, each of them whole. */
 static const char* glibc_release(mg_release* release) {
-  (void)release;
+  const mg_process before = mg_process_read(release->statm_fd);
+  const uint64_t wait_ns = mg_trim_wait_ns(&g_glibc.pace, release->level, before.anon_bytes, before.now_ns);
+  if (wait_ns > 0 && !release->freed) {
+    snprintf(release->stopped, sizeof(release->stopped),
+             "the last trim took %llu ms and brought %llu KiB: none for %llu s, unless the heap changes",
+             (unsigned long long)(g_glibc.pace.took_ns / MG_NS_PER_MS),
+             (unsigned long long)(g_glibc.pace.returned_bytes >> 10),
+             (unsigned long long)((wait_ns + SECONDS(1) - 1) / SECONDS(1)));
+    release->declined = true;
+    return NULL;
+  }
+  const uint64_t begin_ns = mg_clock_ns(CLOCK_THREAD_CPUTIME_ID);
   malloc_trim(0);
+  const uint64_t took_ns = mg_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns;
+  const mg_process after = mg_process_read(release->statm_fd);
+  mg_trim_done(&g_glibc.pace, before.anon_bytes, after.anon_bytes, took_ns, after.now_ns);
   g_glibc.trim = JUST_TRIMMED;
   return NULL;
 }
 
 mg_allocator* mg_glibc_allocator(void) {
-  static mg_allocator allocator = {.capabilities = {.release = true, .stall = MG_STALL_LONG},
+  static mg_allocator allocator = {.is_last = true,
+                                   .capabilities = {.release = true, .stall = MG_STALL_LONG},
                                    .why_no_mode = "glibc's malloc has no lazy mode",
                                    .estimate = glibc_estimate,
                                    .release = glibc_release};

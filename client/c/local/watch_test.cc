@@ -200,6 +200,30 @@ TEST_F(WatchTest, AFifoSaysThatTasksWait) {
   EXPECT_EQ(Read().level, MEMGOV_LEVEL_CALM);
 }
 
+TEST_F(WatchTest, AFifoThatIsNeverSilentIsEmptiedFiveTimesASecond) {
+  const std::string fifo = tree_.path("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  source_ = Parse(fifo.c_str(), nullptr);
+  ASSERT_TRUE(Open());
+  const int writer = open(fifo.c_str(), O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+  const std::string words(256, 'x');
+  int heard = 0;
+  for (int ms = 0; ms < 1000; ++ms, now_ += kMs) {
+    while (write(writer, words.data(), words.size()) > 0) {
+    }
+    heard += Poll();
+    EXPECT_EQ(Read().level, MEMGOV_LEVEL_WAKE);
+  }
+  EXPECT_EQ(heard, 5);
+  close(writer);
+  now_ += 200 * kMs;
+  EXPECT_EQ(Poll(), 1) << "what was written since";
+  EXPECT_EQ(Poll(), 0);
+  now_ += 2500 * kMs;
+  EXPECT_EQ(Poll(), 0) << "all was read";
+  EXPECT_EQ(Read().level, MEMGOV_LEVEL_CALM);
+}
+
 TEST_F(WatchTest, ASocketIsWrittenToAndSaysThatTasksWait) {
   const std::string path = tree_.path("socket");
   const int listener = ListenOn(path);
@@ -214,6 +238,7 @@ TEST_F(WatchTest, ASocketIsWrittenToAndSaysThatTasksWait) {
   EXPECT_EQ(Poll(), 1);
   EXPECT_EQ(Read().level, MEMGOV_LEVEL_WAKE);
   close(peer);
+  now_ += 200 * kMs;
   EXPECT_EQ(Poll(), 1);
   EXPECT_EQ(Poll(), 0) << "an end is told once, not without end";
   close(listener);

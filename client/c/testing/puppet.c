@@ -11,6 +11,7 @@
  *   agent_mallocs         how often the agent's thread called the allocator, if that is odd_malloc.c's
  *   workers N MIB         N threads at once grow by MIB each and free as above, then end
  *   holders N MIB         the same, but they stay
+ *   plugin PATH MIB       loads an object that takes and frees so much by an allocator of its own (plugin.c)
  *   settings              gperftools' aggressive_memory_decommit, or mimalloc's options 5, 11, 15, 22 and 23
  *   lazy                  memory in KiB that was given up with MADV_FREE
  *   decay                 jemalloc's decay times, dirty and muzzy: of future arenas, then of arena 0
@@ -115,6 +116,18 @@ static void churn(void) {
     for (size_t i = 0; i < 64; ++i) blocks[i] = PUPPET_MALLOC(20000);
     for (size_t i = 0; i < 64; ++i) PUPPET_FREE(blocks[i]);
   }
+}
+
+static void load_plugin(const char* arguments) {
+  char path[512];
+  size_t mib = 0;
+  void (*hold)(size_t mib) = NULL;
+  if (sscanf(arguments, "%511s %zu", path, &mib) == 2) {
+    void* const plugin = dlopen(path, RTLD_NOW);
+    if (plugin != NULL) *(void**)&hold = dlsym(plugin, "plugin_hold");
+  }
+  if (hold != NULL) hold(mib);
+  printf("%s\n", hold != NULL ? "held" : dlerror());
 }
 
 static atomic_int g_owner_step;
@@ -232,6 +245,8 @@ int main(void) {
       const size_t count = strtoul(line + 8, &rest, 10);
       if (count <= 16) run_workers(count, strtoul(rest, NULL, 10), line[0] == 'h');
       printf("%zu workers\n", count);
+    } else if (strncmp(line, "plugin ", 7) == 0) {
+      load_plugin(line + 7);
     } else if (strcmp(line, "settings") == 0) {
       print_settings();
     } else if (strcmp(line, "lazy") == 0) {
