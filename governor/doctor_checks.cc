@@ -10,18 +10,19 @@
 
 #include "governor/core/explain.h"
 #include "governor/doctor.h"
+#include "governor/identity/acceptor.h"
 #include "governor/owner_budget.h"
 
 namespace memgov {
 namespace {
 
+using identity::kListenQueue;
 using kernel::HasCapability;
 using kernel::MemoryVersion;
 using kernel::NodeFacts;
 
-constexpr int kFilesPerCgroup = 5;            // usage, limit, events, stat, pressure
-constexpr int kFilesBesides = 256;            // clients, alarms, ourselves
-constexpr std::uint64_t kListenQueue = 4096;  // identity::AcceptorOptions::backlog
+constexpr int kFilesPerCgroup = 5;  // usage, limit, events, stat, pressure
+constexpr int kFilesBesides = 256;  // clients, alarms, ourselves
 constexpr char kWantsV2[] = "boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1)";
 
 Check Ok(std::string name, std::string found) {
@@ -290,7 +291,7 @@ Check Clients(const NodeFacts& facts) {
 Check ListenQueue(const NodeFacts& facts) {
   if (facts.listen_queue == 0) return Ok("listen queue", "not known");
   const std::string found = fmt::format("{} connections", facts.listen_queue);
-  if (facts.listen_queue >= kListenQueue) return Ok("listen queue", found);
+  if (facts.listen_queue >= std::uint64_t{kListenQueue}) return Ok("listen queue", found);
   return Degraded("listen queue", found, "many clients that start at once wait for each other",
                   fmt::format("sysctl net.core.somaxconn={}", kListenQueue));
 }

@@ -91,6 +91,9 @@ puppet(puppet_mimalloc
 add_library(memgov_plugin SHARED testing/plugin.c)
 target_link_libraries(memgov_plugin PRIVATE ${JEMALLOC_PREFIXED} m -Wl,--exclude-libs,ALL)
 add_dependencies(memgov_plugin memgov_c_jemalloc_prefixed)
+add_library(memgov_plugin_mimalloc SHARED testing/plugin.c)
+target_compile_definitions(memgov_plugin_mimalloc PRIVATE PLUGIN_MIMALLOC)
+target_link_libraries(memgov_plugin_mimalloc PRIVATE ${MIMALLOC})
 add_library(memgov_plugin_pretends SHARED testing/plugin.c)
 target_compile_definitions(memgov_plugin_pretends PRIVATE PLUGIN_PRETENDS)
 target_compile_options(memgov_plugin_pretends PRIVATE -fvisibility=hidden)
@@ -101,9 +104,11 @@ memgov_test(memgov_c_allocators_test
   DEPS memgov_c_testing)
 target_compile_definitions(memgov_c_allocators_test PRIVATE
   GPERFTOOLS="${GPERFTOOLS}" JEMALLOC="${JEMALLOC}" MIMALLOC="${MIMALLOC}"
-  PLUGIN="$<TARGET_FILE:memgov_plugin>" PLUGIN_PRETENDS="$<TARGET_FILE:memgov_plugin_pretends>")
+  PLUGIN="$<TARGET_FILE:memgov_plugin>"
+  PLUGIN_MIMALLOC="$<TARGET_FILE:memgov_plugin_mimalloc>" PLUGIN_PRETENDS="$<TARGET_FILE:memgov_plugin_pretends>")
 add_dependencies(memgov_c_allocators_test
-  memgov_plugin memgov_plugin_pretends puppet_bare puppet_glibc puppet_glibc_static puppet_odd puppet_jemalloc puppet_jemalloc_static
+  memgov_plugin memgov_plugin_mimalloc memgov_plugin_pretends
+  puppet_bare puppet_glibc puppet_glibc_static puppet_odd puppet_jemalloc puppet_jemalloc_static
   puppet_jemalloc_rdynamic puppet_jemalloc_prefixed puppet_gperftools puppet_gperftools_static puppet_mimalloc)
 
 # What a rewriting of MADV_DONTNEED would do to jemalloc.

@@ -38,7 +38,7 @@ TEST(FairRate, WhoeverHasManyTenantsHasTheTurnsOfOne) {
   EXPECT_EQ(Turns(&rate, "/evil/y", kStart + milliseconds(1001), 50), 50) << "in the next window again";
 }
 
-// As after a restart: many tenants that all knock without pause, and some that come back now and then.
+// As after a restart: many tenants that all connect without pause, and some that come back now and then.
 TEST(FairRate, ManyWhoKnockAllTheTimeDoNotStarveTheOthers) {
   FairRate rate({.per_second = 200, .burst = 1000, .most = 1200});
   int good = 0;

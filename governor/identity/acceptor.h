@@ -24,10 +24,13 @@
 
 namespace memgov::identity {
 
+// Connections that wait in the kernel for us; it may allow fewer (net.core.somaxconn).
+inline constexpr int kListenQueue = 4096;
+
 struct AcceptorOptions {
   std::string socket_path;  // absolute, at most 107 bytes; its directory is created with mode 0755
   mode_t mode = 0666;       // everybody may connect: identity comes from the kernel, not from permissions
-  int backlog = 4096;       // connections that wait in the kernel for us; it may allow fewer (somaxconn)
+  int backlog = kListenQueue;
   core::Duration retry_after = std::chrono::milliseconds(200);  // when descriptors or memory ran out
   int most_waiting = 1024;  // who were accepted and not yet handed to the callback
   AttestorOptions attestor = {};

@@ -6,8 +6,8 @@
 // takes a turn of its tenant. Neither is an identity: a pid may by then be another's, who is refused once for
 // nothing and connects again.
 //
-// A tenant that knocks on and on loses the turns it would have: who connects at full speed is not served 200
-// times a second besides, each of which costs far more than to be refused.
+// A tenant that goes on connecting loses the turns it would have: who connects at full speed is not served
+// 200 times a second besides, each of which costs far more than to be refused.
 //
 // Pure; the caller brings the time. Not thread-safe.
 

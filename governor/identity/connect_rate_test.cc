@@ -32,7 +32,7 @@ TEST(ConnectRate, ALoopOfOneProcessIsRefusedByItsPid) {
       ++admitted;
     }
   }
-  EXPECT_LE(admitted, 1000 + 100) << "who knocks on and on has no turns but those of the beginning";
+  EXPECT_LE(admitted, 1000 + 100) << "who goes on connecting has no turns but those of the beginning";
   EXPECT_GE(unseen, 98000) << "of the others nearly all cost nothing";
   EXPECT_FALSE(rate.RefusesUnseen(8, kStart + seconds(10))) << "another process of the tenant is looked at";
 }

@@ -26,13 +26,10 @@ absl::Status Stopping() { return absl::UnavailableError("memgovd stops"); }
 
 }  // namespace
 
-ConnectionShared::ConnectionShared(SessionServer::Options options_in, SessionServer::Callbacks callbacks_in,
-                                   double reports_per_second)
+ConnectionShared::ConnectionShared(SessionServer::Options options_in, SessionServer::Callbacks callbacks_in)
     : options(std::move(options_in)),
       callbacks(std::move(callbacks_in)),
-      registry({.connections = options.max_connections,
-                .per_tenant = options.max_per_tenant,
-                .reports_per_second = reports_per_second}),
+      registry({.connections = options.max_connections, .per_tenant = options.max_per_tenant}),
       due(io, options.now, [](Connection* connection) { connection->OnDue(); }) {}
 
 Connection::Connection(ConnectionShared& shared, int fd, Ticket ticket, const absl::Status& admitted)

@@ -34,8 +34,7 @@ namespace memgov::session {
 
 // What all connections share. Outlives them.
 struct ConnectionShared {
-  ConnectionShared(SessionServer::Options options_in, SessionServer::Callbacks callbacks_in,
-                   double reports_per_second = Tenant::kReportsPerSecond);
+  ConnectionShared(SessionServer::Options options_in, SessionServer::Callbacks callbacks_in);
 
   const SessionServer::Options options;
   const SessionServer::Callbacks callbacks;

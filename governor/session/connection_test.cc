@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "governor/session/attach_bytes.h"
+#include "governor/session/attach_test_support.h"
 #include "governor/session/wire.h"
 
 namespace memgov::session {
@@ -19,17 +19,19 @@ namespace {
 TEST(Connection, AReportThatWaitsForItsTenantsTurnGoesBeforeTheOutcome) {
   std::vector<std::string> said;
   core::ClientId client{};
-  ConnectionShared shared({.now = [] { return core::Instant(std::chrono::seconds(100)); }},
+  constexpr core::Instant kNow{std::chrono::seconds(100)};
+  ConnectionShared shared({.now = [] { return kNow; }},
                           {.on_attach = [&](AttachRequest request) { client = request.client; },
                            .on_report = [&](const core::ClientReport&) { said.emplace_back("report"); },
                            .on_outcome = [&](const core::ClientOutcome&) { said.emplace_back("outcome"); },
                            .on_detached = [](core::ClientId, const std::string&) {},
-                           .on_closed = {}},
-                          /*reports_per_second=*/0.1);  // none at all
+                           .on_closed = {}});
+  const Ticket ticket{.cgroup = "/a", .cookie = 1};
+  while (shared.registry.MayReport(ticket, kNow)) {  // its turns go to its other processes
+  }
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-  const auto connection =
-      std::make_shared<Connection>(shared, ends[0], Ticket{.cgroup = "/a", .cookie = 1}, absl::OkStatus());
+  const auto connection = std::make_shared<Connection>(shared, ends[0], ticket, absl::OkStatus());
   ASSERT_TRUE(shared.registry.AddConnection(connection));
   const auto send = [&](const std::string& bytes) {
     ASSERT_EQ(::send(ends[1], bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "governor/session/attach_bytes.h"
+#include "governor/session/attach_test_support.h"
 #include "governor/session/intake.h"
 #include "governor/session/server.h"
 #include "governor/session/server_test_support.h"

@@ -33,10 +33,6 @@ absl::Status Registry::Admit(const Ticket& ticket, core::Instant now, bool* hope
   return absl::OkStatus();
 }
 
-Tenant& Registry::Of(const Ticket& ticket) {
-  return tenants_.try_emplace(TenantOf(ticket), caps_.reports_per_second).first->second;
-}
-
 // An attacker that comes back finds its budget as it left it.
 void Registry::ForgetIdleTenants(core::Instant now) {
   if (tenants_.size() <= forget_above_) return;
@@ -51,7 +47,7 @@ bool Registry::AddConnection(const std::shared_ptr<Connection>& connection) {
   const std::lock_guard lock(mutex_);
   const Ticket& ticket = connection->ticket();
   if (!connections_.try_emplace(ticket.cookie, connection).second) return false;
-  ++Of(ticket).connections;
+  ++tenants_[TenantOf(ticket)].connections;
   return true;
 }
 
@@ -61,7 +57,7 @@ void Registry::RemoveConnection(const std::shared_ptr<Connection>& connection) {
   const auto found = connections_.find(ticket.cookie);
   if (found == connections_.end() || found->second != connection) return;
   connections_.erase(found);
-  --Of(ticket).connections;
+  --tenants_[TenantOf(ticket)].connections;
   if (connections_.empty()) no_connections_.notify_all();
 }
 
@@ -89,14 +85,14 @@ bool Registry::WaitForNoConnections(core::Duration within) const {
 
 core::Duration Registry::Work(const Ticket& ticket, core::Instant now, double work) {
   const std::lock_guard lock(mutex_);
-  base::TokenBucket& budget = Of(ticket).work;
+  base::TokenBucket& budget = tenants_[TenantOf(ticket)].work;
   budget.Spend(now, work);
   return budget.UntilPositive(now);
 }
 
 bool Registry::MayReport(const Ticket& ticket, core::Instant now) {
   const std::lock_guard lock(mutex_);
-  return Of(ticket).reports.Take(now);
+  return tenants_[TenantOf(ticket)].reports.Take(now);
 }
 
 core::ClientId Registry::AddClient(const std::shared_ptr<Connection>& connection) {

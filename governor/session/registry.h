@@ -33,9 +33,7 @@ struct Tenant {
 
   std::size_t connections = 0;
   base::TokenBucket work{kWorkPerSecond, kWorkPerSecond};
-  base::TokenBucket reports;
-
-  explicit Tenant(double reports_per_second) : reports(reports_per_second, 2 * reports_per_second) {}
+  base::TokenBucket reports{kReportsPerSecond, 2 * kReportsPerSecond};
 };
 
 // All methods: any thread.
@@ -44,7 +42,6 @@ class Registry {
   struct Caps {
     std::size_t connections = 0;  // of all tenants together
     std::size_t per_tenant = 0;
-    double reports_per_second = Tenant::kReportsPerSecond;  // of a tenant
   };
   explicit Registry(Caps caps) : caps_(caps) {}
 
@@ -75,7 +72,6 @@ class Registry {
   std::shared_ptr<Connection> FindClient(core::ClientId client) const;  // nullptr: has left
 
  private:
-  Tenant& Of(const Ticket& ticket);  // with the lock
   void ForgetIdleTenants(core::Instant now);
 
   const Caps caps_;

@@ -27,7 +27,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import signal
 import statistics
 import sys
 import tempfile
@@ -37,23 +36,14 @@ from collections.abc import Callable
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
-from harness import cgroups  # noqa: E402
+from harness import cgroups, with_and_without  # noqa: E402
 from harness.figures import MIB, percentile  # noqa: E402
 from harness.file_pages import unread_file  # noqa: E402
-from harness.governor import Governor, socket_in  # noqa: E402
 from harness.processes import Service  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("MEMGOV_BUILD", REPOSITORY / "build/release"))
 WORKLOADS = BUILD / "tests/workloads"
 GROUP = "/memgov-bench-harm"
-POLICY = f"""\
-apiVersion: memgov/v1
-kind: Policy
-rules:
-  - name: harm
-    match: {{cgroup: "{GROUP}/**"}}
-    mode: enforce
-"""
 FOR_MEMORY = ("release", "collect", "shed", "page_out", "reclaim")  # the others are settings
 WAIT = 90.0
 EXAMPLES = """\
@@ -99,14 +89,10 @@ def play(scene: Scene, memgov: bool, seconds: float, memgovd: pathlib.Path) -> d
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memgov-bench-")))
         parent = stack.enter_context(cgroups.Cgroup.create(cgroups.detect(), GROUP, scene.limit))
         leaves = {name: parent.child(name) for name in ("service", "beside")}
-        governor = None
-        if memgov:
-            policy = directory / "policy.yaml"
-            policy.write_text(POLICY)
-            governor = stack.enter_context(Governor(memgovd, policy, directory, [parent.name]))
+        governor = with_and_without.govern(stack, memgovd, parent, directory) if memgov else None
         if scene.anonymous or scene.file:
             stack.enter_context(neighbour(scene, leaves["beside"], directory))
-        env = {"MEMGOV_SOCKET": str(socket_in(directory)), "MEMGOV_DISABLE": "" if memgov else "1", "GOMEMLIMIT": "off"}
+        env = with_and_without.environment(memgov, directory)
         service = stack.enter_context(Service("service", scene.command(memgov), directory=directory, env=env,
                                               cgroup=leaves["service"]))
         begun = service.wait_for(lambda line: line.get("ready"), WAIT, "ready")["at"]
@@ -164,7 +150,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     for number in range(options.rounds):
         for name in options.services:
             figures = {}
-            for memgov in (number % 2 == 1, number % 2 == 0):
+            for memgov in with_and_without.arms(number):
                 print(f"round {number + 1} of {options.rounds}: {name}, {'with' if memgov else 'without'} memgov", file=sys.stderr)
                 figures[memgov] = play(SCENES[name], memgov, options.seconds, options.memgovd)
                 print("  " + ", ".join(f"{key} {value:.4g}" for key, value in figures[memgov].items()), file=sys.stderr)
@@ -182,20 +168,14 @@ def print_table(result: dict[str, dict[str, float]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./dev bench harm", description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = with_and_without.parser("harm", __doc__, EXAMPLES, BUILD)
     parser.add_argument("--services", nargs="+", choices=SCENES, default=list(SCENES), metavar="NAME", help="only these")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of each service (default 3)")
     parser.add_argument("--seconds", type=float, default=30, metavar="S", help="that a service serves in a run (default 30)")
-    parser.add_argument("--memgovd", type=pathlib.Path, default=BUILD / "governor/memgovd", metavar="FILE",
-                        help="the daemon (default: of the build)")
-    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     if options.rounds < 1 or not 1 <= options.seconds <= 3600:
         parser.error("--rounds is at least 1, --seconds 1 to 3600")
-    if not os.access(options.memgovd, os.X_OK):
-        parser.error(f"--memgovd {options.memgovd}: no such program; run ./dev build")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cgroups are removed
+    with_and_without.begin(parser, options)
     result = measure(options)
     if options.json:
         print(json.dumps(result))

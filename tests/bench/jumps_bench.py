@@ -21,7 +21,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import signal
 import statistics
 import sys
 import tempfile
@@ -29,22 +28,13 @@ import tempfile
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
-from harness import cgroups  # noqa: E402
+from harness import cgroups, with_and_without  # noqa: E402
 from harness.figures import MIB  # noqa: E402
-from harness.governor import Governor, socket_in  # noqa: E402
 from harness.processes import Service, ServiceError  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("MEMGOV_BUILD", REPOSITORY / "build/release"))
 WORKLOADS = BUILD / "tests/workloads"
 GROUP = "/memgov-bench-jumps"
-POLICY = f"""\
-apiVersion: memgov/v1
-kind: Policy
-rules:
-  - name: jumps
-    match: {{cgroup: "{GROUP}/**"}}
-    mode: enforce
-"""
 LIMIT = 1000 * MIB
 STEP = "400MiB"
 ROUNDS = 10
@@ -80,13 +70,8 @@ def play(program: str, memgov: bool, memgovd: pathlib.Path) -> Run:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memgov-bench-")))
         parent = stack.enter_context(cgroups.Cgroup.create(cgroups.detect(), GROUP, LIMIT))
         leaf = parent.child(program)
-        governor = None
-        if memgov:
-            policy = directory / "policy.yaml"
-            policy.write_text(POLICY)
-            governor = stack.enter_context(Governor(memgovd, policy, directory, [parent.name]))
-        env = {"MEMGOV_SOCKET": str(socket_in(directory)), "MEMGOV_DISABLE": "" if memgov else "1", "GOMEMLIMIT": "off",
-               "GOGC": "100"}
+        governor = with_and_without.govern(stack, memgovd, parent, directory) if memgov else None
+        env = with_and_without.environment(memgov, directory) | {"GOGC": "100"}
         service = stack.enter_context(Service(program, command(program, memgov), directory=directory, env=env, cgroup=leaf))
         took = None
         with contextlib.suppress(ServiceError):  # it was killed, or else we say so below
@@ -121,7 +106,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float | None]]:
     for program in options.programs:
         runs: dict[bool, list[Run]] = {False: [], True: []}
         for number in range(options.runs):
-            for memgov in (number % 2 == 1, number % 2 == 0):
+            for memgov in with_and_without.arms(number):
                 run = play(program, memgov, options.memgovd)
                 runs[memgov].append(run)
                 end = f"{run.took_s:.2f} s" if run.took_s is not None else f"killed after {run.rounds} of {ROUNDS} rounds"
@@ -144,19 +129,13 @@ def print_table(result: dict[str, dict[str, float | None]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./dev bench jumps", description=__doc__, epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = with_and_without.parser("jumps", __doc__, EXAMPLES, BUILD)
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS, metavar="NAME", help="only these")
     parser.add_argument("--runs", type=int, default=20, metavar="N", help="of each program, with memgov and without (default 20)")
-    parser.add_argument("--memgovd", type=pathlib.Path, default=BUILD / "governor/memgovd", metavar="FILE",
-                        help="the daemon (default: of the build)")
-    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     if options.runs < 1:
         parser.error("--runs is at least 1")
-    if not os.access(options.memgovd, os.X_OK):
-        parser.error(f"--memgovd {options.memgovd}: no such program; run ./dev build")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cgroups are removed
+    with_and_without.begin(parser, options)
     result = measure(options)
     if options.json:
         print(json.dumps(result))

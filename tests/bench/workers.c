@@ -1,5 +1,6 @@
-/* Workers of a server that forks ahead: COUNT processes, each with KIB of heap that it has freed and the allocator keeps. With
- * LD_PRELOAD each becomes a client. They do nothing and end with SIGTERM; without a COUNT (0) the process itself is one. */
+/* Workers of a server that forks ahead: COUNT processes, each with KIB of heap that it has freed and the
+ * allocator keeps. With LD_PRELOAD each becomes a client. They do nothing and end with SIGTERM; without a
+ * COUNT (0) the process itself is one. */
 
 #include <spawn.h>
 #include <stdio.h>

@@ -9,8 +9,8 @@ import pytest
 
 import vm
 
-KILLS = int(os.environ.get("MEMGOV_KILLS", "40"))
 LANES = 4
+KILLS = max(1, int(os.environ.get("MEMGOV_KILLS", "40")) // LANES) * LANES
 SCRIPT = f"{vm.GUEST_ROOT}/tests/vm/guest/brake_life.py"
 
 

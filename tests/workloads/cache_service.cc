@@ -20,11 +20,13 @@
 
 #include "client/examples/lru_cache/lru_cache.hpp"
 #include "tests/workloads/arguments.h"
+#include "tests/workloads/attach.h"
 #include "tests/workloads/live_data.h"
 
 namespace {
 
 using memgov::workloads::Arguments;
+using memgov::workloads::Attach;
 using memgov::workloads::Mib;
 using memgov::workloads::ResidentBytes;
 
@@ -123,19 +125,6 @@ class Service {
   std::uint64_t errors_ = 0;
 };
 
-// Waits until a governor has welcomed us, for a while.
-bool Attach(std::optional<memgov::Session>* session) {
-  session->emplace();
-  if (!**session) {
-    std::fprintf(stderr, "cache_service: memgov: %s\n", (*session)->error().message().c_str());
-    return false;
-  }
-  for (int i = 0; i < 500 && memgov::Session::Status() < MEMGOV_OBSERVING; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -144,10 +133,10 @@ int main(int argc, char** argv) {
   std::signal(SIGTERM, [](int) { g_stop = 1; });
   std::signal(SIGINT, [](int) { g_stop = 1; });
   std::optional<memgov::Session> session;
-  if (options.memgov && options.late && !Attach(&session)) return 2;
+  if (options.memgov && options.late && !Attach(&session, "cache_service")) return 2;
   Service service(options.cache);
   service.Fill();
-  if (options.memgov && !session && !Attach(&session)) return 2;
+  if (options.memgov && !session && !Attach(&session, "cache_service")) return 2;
   service.Say("ready");
   auto next_line = std::chrono::steady_clock::now();
   while (g_stop == 0) {

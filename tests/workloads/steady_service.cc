@@ -27,6 +27,7 @@
 
 #include "client/cpp/memgov.hpp"
 #include "tests/workloads/arguments.h"
+#include "tests/workloads/attach.h"
 #include "tests/workloads/live_data.h"
 #include "tests/workloads/paced.h"
 
@@ -34,6 +35,7 @@ namespace {
 
 using memgov::workloads::Answers;
 using memgov::workloads::Arguments;
+using memgov::workloads::Attach;
 using memgov::workloads::kMiB;
 using memgov::workloads::ResidentBytes;
 using memgov::workloads::ThreadTime;
@@ -206,19 +208,6 @@ class FragmentedHeap : public Work {
   std::vector<Block> blocks_;
 };
 
-// Waits until a governor has welcomed us, for a while.
-bool Attach(std::optional<memgov::Session>* session) {
-  session->emplace();
-  if (!**session) {
-    std::fprintf(stderr, "steady_service: memgov: %s\n", (*session)->error().message().c_str());
-    return false;
-  }
-  for (int i = 0; i < 500 && memgov::Session::Status() < MEMGOV_OBSERVING; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
-
 void ServeUntilStopped(Work* work, const ThreadTime& time, Answers* answers) {
   while (true) {
     std::uint64_t begin = time.Now();
@@ -247,7 +236,7 @@ int main(int argc, char** argv) {
     work = std::make_unique<FragmentedHeap>();
   }
   std::optional<memgov::Session> session;
-  if (options.memgov && !Attach(&session)) return 2;
+  if (options.memgov && !Attach(&session, "steady_service")) return 2;
   work->Fill(options.size);
   std::printf("{\"ready\":true,\"rss_mib\":%.1f}\n", memgov::workloads::Mib(ResidentBytes()));
 

@@ -14,7 +14,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
-// Debian's jemalloc wants room among the thread-local data of the program; those in wheels are built to do without.
+// Debian's jemalloc wants room among the thread-local data of the program; those in wheels are built to do
+// without.
 const std::vector<std::string> kRoom = {"GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384"};
 
 // The runtime as the last of so many sessions told it; the client takes up another one when it finds
@@ -31,6 +32,17 @@ TEST_F(LeversTest, AJemallocInsideAnObjectIsFoundAndReleased) {
   EXPECT_THAT(Runtime(governor_, 2),
               MatchesRegex("jemalloc 5\\.[0-9.]+ in libmemgov_plugin.so \\+ glibc [0-9.]+"));
   WaitForRetained(200 * kMiB, 256 * kMiB);
+  const v1::Outcome outcome = governor_.Ask(Release(200 * kMiB));
+  EXPECT_EQ(outcome.status(), v1::Outcome::STATUS_DONE) << outcome.why();
+  EXPECT_GT(Returned(outcome), 200 * static_cast<std::int64_t>(kMiB));
+}
+
+// One that the plugin is linked with, and that nobody else sees: loaded objects have local scopes.
+TEST_F(LeversTest, AMimallocInsideAnObjectIsFoundAndReleased) {
+  PuppetProcess puppet("puppet_glibc", kRoom);
+  Attach(puppet);
+  ASSERT_EQ(puppet.Call(std::string("plugin ") + PLUGIN_MIMALLOC + " 256"), "held");
+  EXPECT_THAT(Runtime(governor_, 2), MatchesRegex("mimalloc in libmimalloc[^ ]* \\+ glibc [0-9.]+"));
   const v1::Outcome outcome = governor_.Ask(Release(200 * kMiB));
   EXPECT_EQ(outcome.status(), v1::Outcome::STATUS_DONE) << outcome.why();
   EXPECT_GT(Returned(outcome), 200 * static_cast<std::int64_t>(kMiB));

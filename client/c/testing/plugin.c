@@ -1,5 +1,6 @@
 /* An object with an allocator of its own, as wheels have: a jemalloc under a prefix whose names are not
- * exported. Or, with PLUGIN_PRETENDS, one that has such a name for something else. */
+ * exported; with PLUGIN_MIMALLOC, a mimalloc. Or, with PLUGIN_PRETENDS, one that has such a name for
+ * something else. */
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -26,8 +27,15 @@ void plugin_hold(size_t mib) {
   if (mib == 0) pretend_mallctl(NULL, NULL, NULL, NULL, 0);
 }
 #else
-void* je_malloc(size_t size);
-void je_free(void* memory);
+#ifdef PLUGIN_MIMALLOC
+#define ALLOCATE mi_malloc
+#define FREE mi_free
+#else
+#define ALLOCATE je_malloc
+#define FREE je_free
+#endif
+void* ALLOCATE(size_t size);
+void FREE(void* memory);
 
 static void* g_blocks[BLOCKS_MAX];
 
@@ -35,9 +43,9 @@ static void* g_blocks[BLOCKS_MAX];
 void plugin_hold(size_t mib) {
   const size_t count = mib * 1024 < BLOCKS_MAX ? mib * 1024 : BLOCKS_MAX;
   for (size_t i = 0; i < count; ++i) {
-    g_blocks[i] = je_malloc(BLOCK_BYTES);
+    g_blocks[i] = ALLOCATE(BLOCK_BYTES);
     memset(g_blocks[i], 1, BLOCK_BYTES);
   }
-  for (size_t i = count / 10; i < count; ++i) je_free(g_blocks[i]);
+  for (size_t i = count / 10; i < count; ++i) FREE(g_blocks[i]);
 }
 #endif
