@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "governor/base/short_slices.h"
 #include "governor/core/explain.h"
 #include "governor/identity/namespace_root.h"
 #include "governor/identity/tenant.h"
@@ -227,6 +228,7 @@ absl::Status Daemon::Run() {
       io_, [dir = options_.state_dir](const std::string& text) { return WriteStatusText(dir, text); },
       [this](const absl::Status& status) { OnStatusWritten(status); });
   in_loop_ = true;
+  base::AskForShortSlices();  // not earlier: threads inherit it, and those that do slow work have begun
   io_.run();
   status_writer_.reset();
   return restored_;

@@ -290,6 +290,7 @@ static int timeout_ms(uint64_t at_ns) {
 static void* run(void* argument) {
   mg_agent* agent = argument;
   pthread_setname_np(pthread_self(), "memgov");
+  mg_ask_for_short_slices();
   mg_prefault();
   mg_prefault_bytes(agent, offsetof(mg_agent, session.stream.arena) + MG_AGENT_ARENA_BYTES);
   while (!atomic_load(&agent->stopping)) {

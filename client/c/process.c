@@ -1,7 +1,10 @@
 #include "client/c/process.h"
 
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <linux/sched/types.h> /* not together with <sched.h>: both define sched_param */
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef MADV_COLD
@@ -56,4 +59,13 @@ bool mg_process_is_locked(void) {
   void* const last = (void*)(end - size);
   const bool has_heap = end > size && mincore(last, size, &in_memory) == 0;
   return future || (has_heap && !is_cold(last, size));
+}
+
+bool mg_ask_for_short_slices(void) {
+  enum { SLICE_NS = 100 * MG_NS_PER_US };
+  struct sched_attr attributes = {0};
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return false;
+  if (attributes.sched_policy != SCHED_NORMAL && attributes.sched_policy != SCHED_BATCH) return false;
+  attributes.sched_runtime = SLICE_NS;
+  return syscall(SYS_sched_setattr, 0, &attributes, 0) == 0;
 }

@@ -40,6 +40,12 @@ mg_process mg_process_read(int statm_fd);
  * madvise() then. Takes about 5 us. False also before Linux 5.4, which does not tell. */
 bool mg_process_is_locked(void);
 
+/* Asks the kernel (6.12 or newer) to run the calling thread in slices of 0.1 ms: when it wakes, it does not
+ * wait for the end of another's. It gets no more of the processor than before. For the agent thread. False:
+ * the thread has another policy than SCHED_OTHER and SCHED_BATCH, which stays, or the kernel refused. An
+ * older kernel accepts it and does nothing. Source: sched_setattr(2). */
+bool mg_ask_for_short_slices(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -9,6 +9,9 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <thread>
+
+#include "tests/cpp/scheduling.h"
 
 namespace memgov::testing {
 namespace {
@@ -55,6 +58,17 @@ TEST(ProcessTest, MlockallLocksWhatIsThereOrWhatComes) {
     if (found == kCannotLock) GTEST_SKIP() << "this user may not lock so much";
     EXPECT_EQ(found, kNotLocked) << flags << ": not seen, or seen when it was over";
   }
+}
+
+TEST(ProcessTest, OnlyTheSliceOfTheCallingThreadChanges) {
+  const Scheduling others = SchedulingOf();
+  std::thread([&] {
+    Scheduling wanted = others;
+    ASSERT_TRUE(mg_ask_for_short_slices());
+    if (wanted[kRuntime] != 0) wanted[kRuntime] = 100'000;
+    EXPECT_EQ(SchedulingOf(), wanted);
+  }).join();
+  EXPECT_EQ(SchedulingOf(), others);
 }
 
 }  // namespace

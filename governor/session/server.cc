@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "governor/base/peer_socket.h"
+#include "governor/base/short_slices.h"
 #include "governor/session/connection.h"
 #include "governor/session/wire.h"
 
@@ -45,7 +46,10 @@ SessionServer::Impl::Impl(Options options, Callbacks callbacks)
     : shared_(std::move(options), std::move(callbacks)) {
   // What a peer does wrong is in the status that it gets; a hostile one shall not fill the log.
   google::protobuf::SetLogHandler(nullptr);
-  thread_ = std::thread([this] { shared_.io.run(); });
+  thread_ = std::thread([this] {
+    base::AskForShortSlices();
+    shared_.io.run();
+  });
   ::pthread_setname_np(thread_.native_handle(), "memgovd-session");
 }
 
