@@ -14,6 +14,9 @@ namespace {
 constexpr auto kArmableReading = std::chrono::milliseconds(1);
 // A fiftieth of the limit.
 constexpr Bytes kArmBelowWire = 50;
+// Of the limit, too: more page cache than this moves no alarm, and one that stands too high by less stays.
+constexpr Bytes kMostCacheAtAlarm = 50;
+constexpr Bytes kAlarmTolerance = 256;
 
 }  // namespace
 
@@ -221,13 +224,25 @@ bool Engine::WasJustRead(const CgroupState& cgroup) const {
   return now_ - cgroup.last->taken_at < kArmableReading;
 }
 
+// Where a domain's alarm stands, so that what is pressing has reached `wire` when it rings: the kernel
+// compares usage. With the least page cache between the two an alarm at `wire` rings too early, and then no
+// more.
+Bytes Engine::AlarmFor(const CgroupState& domain, Bytes wire) const {
+  const Bytes most = std::min(*domain.limit / kMostCacheAtAlarm, (*domain.limit - wire) / 2);
+  const Bytes at =
+      wire + std::clamp<Bytes>(domain.last->usage - domain.pressing, 0, std::max<Bytes>(most, 0));
+  const bool stands =
+      domain.wire && *domain.wire >= at && *domain.wire - at <= *domain.limit / kAlarmTolerance;
+  return stands ? *domain.wire : at;
+}
+
 void Engine::SetWireOf(CgroupState& domain) {
   if (domain.has_brake) return SetBrakeOf(domain);
   // v1: an alarm only; it slows nobody. The node has no file to arm.
   const Rule& rule = *domain.rule;
   std::optional<Bytes> at;
   if (rule.mode == Mode::kEnforce && rule.wake.usage_percent && domain.limit && domain.id != kNodeId) {
-    at = BytesOf(static_cast<double>(*domain.limit) * *rule.wake.usage_percent / 100);
+    at = AlarmFor(domain, BytesOf(static_cast<double>(*domain.limit) * *rule.wake.usage_percent / 100));
   }
   if (at == domain.wire || (at && !WasJustRead(domain))) return;
   // Above the wire the polling of a domain in need takes over; it is armed when usage has fallen well below,

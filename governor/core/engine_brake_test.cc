@@ -63,6 +63,22 @@ TEST_F(WireTest, ItIsNeverArmedBelowUsage) {
   EXPECT_THAT(WiresOf(At(829 * kMiB)), ElementsAre(850 * kMiB));
 }
 
+// The kernel compares usage: at the threshold it would ring while that is not yet reached by what is
+// pressing, and then no more.
+TEST_F(WireTest, ItStandsAboveTheThresholdByThePageCache) {
+  const auto cache = [&](Bytes inactive_file) {
+    node_.SetStat(pod_, {.inactive_file = inactive_file}, true);
+    return WiresOf(At(100 * kMiB));
+  };
+  EXPECT_THAT(cache(3 * kMiB), ElementsAre(853 * kMiB));
+  EXPECT_THAT(cache(kMiB), IsEmpty()) << "arming is dear";
+  EXPECT_THAT(cache(4 * kMiB), ElementsAre(854 * kMiB)) << "too early it would ring in vain";
+  EXPECT_THAT(cache(9 * kMiB), ElementsAre(859 * kMiB));
+  EXPECT_THAT(cache(90 * kMiB), ElementsAre(870 * kMiB))
+      << "cache that may go at any time moves it no further";
+  EXPECT_THAT(cache(0), ElementsAre(850 * kMiB));
+}
+
 TEST_F(WireTest, ItFollowsTheLimitAndIsTakenAwayWithIt) {
   At(100 * kMiB);
   node_.SetLimit(pod_, 2 * kLimit);
