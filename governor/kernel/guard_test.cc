@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,6 +42,14 @@ class GuardTest : public testing::Test {
     if (kThreadedByItself) GTEST_SKIP() << "ThreadSanitizer starts a thread; the guard forks before any";
     fake_.Add("/a");
     std::filesystem::create_directory(fake_.Directory("/run"));
+    ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+  }
+
+  // A guard outlives its daemon by as long as it works on the files that are to go.
+  void TearDown() override {
+    while (::waitpid(-1, nullptr, 0) > 0) {
+    }
+    ::prctl(PR_SET_CHILD_SUBREAPER, 0);
   }
 
   // Runs `life` as another process that starts a guard, brakes "/a", and tells us so; its pid.
