@@ -61,11 +61,11 @@ bool mg_process_is_locked(void) {
   return future || (has_heap && !is_cold(last, size));
 }
 
-bool mg_ask_for_short_slices(void) {
+void mg_ask_for_short_slices(void) {
   enum { SLICE_NS = 100 * MG_NS_PER_US };
   struct sched_attr attributes = {0};
-  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return false;
-  if (attributes.sched_policy != SCHED_NORMAL && attributes.sched_policy != SCHED_BATCH) return false;
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return;
+  if (attributes.sched_policy != SCHED_NORMAL && attributes.sched_policy != SCHED_BATCH) return;
   attributes.sched_runtime = SLICE_NS;
-  return syscall(SYS_sched_setattr, 0, &attributes, 0) == 0;
+  (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
 }

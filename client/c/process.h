@@ -41,10 +41,10 @@ mg_process mg_process_read(int statm_fd);
 bool mg_process_is_locked(void);
 
 /* Asks the kernel (6.12 or newer) to run the calling thread in slices of 0.1 ms: when it wakes, it does not
- * wait for the end of another's. It gets no more of the processor than before. For the agent thread. False:
- * the thread has another policy than SCHED_OTHER and SCHED_BATCH, which stays, or the kernel refused. An
- * older kernel accepts it and does nothing. Source: sched_setattr(2). */
-bool mg_ask_for_short_slices(void);
+ * wait for the end of another's. It gets no more of the processor than before. For the agent thread. One with
+ * another policy than SCHED_OTHER and SCHED_BATCH keeps it. Where the kernel refuses, or is older and does
+ * nothing, the thread waits as others do. Source: sched_setattr(2). */
+void mg_ask_for_short_slices(void);
 
 #ifdef __cplusplus
 }

@@ -39,7 +39,7 @@ TEST(FairRate, WhoeverHasManyTenantsHasTheTurnsOfOne) {
 }
 
 // As after a restart: many tenants that all connect without pause, and some that come back now and then.
-TEST(FairRate, ManyWhoKnockAllTheTimeDoNotStarveTheOthers) {
+TEST(FairRate, ManyWhoConnectAllTheTimeDoNotStarveTheOthers) {
   FairRate rate({.per_second = 200, .burst = 1000, .most = 1200});
   int good = 0;
   for (int ms = 0; ms < 10'000; ++ms) {

@@ -12,12 +12,12 @@ constexpr unsigned kSliceNs = 100'000;
 
 }  // namespace
 
-bool AskForShortSlices() {
+void AskForShortSlices() {
   sched_attr attributes{};
-  if (::syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return false;
-  if (attributes.sched_policy != SCHED_NORMAL && attributes.sched_policy != SCHED_BATCH) return false;
+  if (::syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return;
+  if (attributes.sched_policy != SCHED_NORMAL && attributes.sched_policy != SCHED_BATCH) return;
   attributes.sched_runtime = kSliceNs;
-  return ::syscall(SYS_sched_setattr, 0, &attributes, 0) == 0;
+  (void)::syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 }  // namespace memgov::base

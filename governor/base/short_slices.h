@@ -9,8 +9,8 @@ namespace memgov::base {
 // that, which comes with a tick (4 ms with CONFIG_HZ=250). It gets no more of the processor than before, and
 // needs no right to this. Source: sched_setattr(2), sched_runtime of SCHED_OTHER.
 //
-// False: the thread has another policy than SCHED_OTHER and SCHED_BATCH, which stays, or the kernel refused.
-// An older kernel accepts it and does nothing.
-bool AskForShortSlices();
+// A thread with another policy than SCHED_OTHER and SCHED_BATCH keeps it. Where the kernel refuses, or is
+// older and does nothing, the thread waits as others do.
+void AskForShortSlices();
 
 }  // namespace memgov::base

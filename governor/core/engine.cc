@@ -18,6 +18,17 @@ constexpr Bytes kArmBelowWire = 50;
 constexpr Bytes kMostCacheAtAlarm = 50;
 constexpr Bytes kAlarmTolerance = 256;
 
+// Where a domain's v1 alarm stands, so that what is pressing has reached `wire` when it rings: the kernel
+// compares usage. With the least page cache between the two an alarm at `wire` rings too early, and then no
+// more.
+Bytes AlarmFor(const CgroupState& domain, Bytes wire) {
+  const Bytes limit = *domain.limit;
+  const Bytes most = std::min(limit / kMostCacheAtAlarm, (limit - wire) / 2);
+  const Bytes at = wire + std::clamp<Bytes>(domain.last->usage - domain.pressing, 0, most);
+  const bool stands = domain.wire && *domain.wire >= at && *domain.wire - at <= limit / kAlarmTolerance;
+  return stands ? *domain.wire : at;
+}
+
 }  // namespace
 
 Engine::Engine(Policy policy) { SetPolicy(std::move(policy)); }
@@ -222,18 +233,6 @@ bool Engine::NeedsStat(CgroupState& domain, const DomainView& view) {
 
 bool Engine::WasJustRead(const CgroupState& cgroup) const {
   return now_ - cgroup.last->taken_at < kArmableReading;
-}
-
-// Where a domain's alarm stands, so that what is pressing has reached `wire` when it rings: the kernel
-// compares usage. With the least page cache between the two an alarm at `wire` rings too early, and then no
-// more.
-Bytes Engine::AlarmFor(const CgroupState& domain, Bytes wire) const {
-  const Bytes most = std::min(*domain.limit / kMostCacheAtAlarm, (*domain.limit - wire) / 2);
-  const Bytes at =
-      wire + std::clamp<Bytes>(domain.last->usage - domain.pressing, 0, std::max<Bytes>(most, 0));
-  const bool stands =
-      domain.wire && *domain.wire >= at && *domain.wire - at <= *domain.limit / kAlarmTolerance;
-  return stands ? *domain.wire : at;
 }
 
 void Engine::SetWireOf(CgroupState& domain) {

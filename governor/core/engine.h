@@ -98,7 +98,6 @@ class Engine {
   DomainView ViewOf(const CgroupState& domain) const;
   bool NeedsStat(CgroupState& domain, const DomainView& view);
   bool WasJustRead(const CgroupState& cgroup) const;
-  Bytes AlarmFor(const CgroupState& domain, Bytes wire) const;
   void SetWireOf(CgroupState& domain);
   void SetBrakeOf(CgroupState& domain);
   void SetCadenceOf(CgroupState& cgroup);

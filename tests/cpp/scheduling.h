@@ -17,10 +17,10 @@ namespace memgov::testing {
 using Scheduling = std::array<std::uint64_t, 6>;
 inline constexpr std::size_t kRuntime = 3;  // the slice, in nanoseconds; 0 before Linux 6.12
 
-// Of thread `id`; 0: of the calling one.
-inline Scheduling SchedulingOf(long id = 0) {
+// Of the calling thread.
+inline Scheduling OwnScheduling() {
   Scheduling scheduling{};
-  EXPECT_EQ(::syscall(SYS_sched_getattr, id, scheduling.data(), sizeof scheduling, 0), 0);
+  EXPECT_EQ(::syscall(SYS_sched_getattr, 0, scheduling.data(), sizeof scheduling, 0), 0);
   return scheduling;
 }
 

@@ -29,9 +29,14 @@ def test_an_asked_client_gives_back_and_its_data_stay_right(stage, client, actio
     governor.wait_for("attached", DEADLINE)
     held = stage.parent.usage()
     stage.start_crosser(scaled(150)).say("cross 0")
-    # On a slow machine a collection may be asked for twice, each for a part.
-    wait_until(lambda: sum(event["bytes"] for event in governor.of("returned")) >= scaled(least_mib), DEADLINE, "what it gives")
-    assert {(event["action"], event["reason"]["rule"]) for event in governor.of("returned")} == {(action, "test")}
+    returned = governor.wait_for("returned", DEADLINE)
+    assert returned["action"] == action
+    if action == "collect":  # the heap of a slow machine may be asked twice, each time for a part
+        wait_until(lambda: sum(event["bytes"] for event in governor.of("returned")) >= scaled(least_mib), DEADLINE,
+                   "what it gives")
+    else:
+        assert returned["bytes"] >= scaled(least_mib)
+    assert returned["reason"]["rule"] == "test"
     assert service.cgroup.usage() < held - scaled(least_mib)
     assert stage.parent.oom_kills() == 0
     final_of(service)

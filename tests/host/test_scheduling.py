@@ -1,7 +1,6 @@
 """Who answers a crossing is scheduled before who causes it: the kernel's shortest slices for the threads in between."""
 
 import ctypes
-import errno
 import os
 import pathlib
 
@@ -21,18 +20,17 @@ class SchedAttr(ctypes.Structure):
                 ("period", ctypes.c_uint64)]
 
 
-def slice_ns(thread: int) -> int | None:
-    """None: the thread has ended."""
+def slice_ns(thread: int) -> int:
+    """Of a thread; 0: of the calling one."""
     libc, attributes = ctypes.CDLL(None, use_errno=True), SchedAttr()
-    if libc.syscall(SCHED_GETATTR, thread, ctypes.byref(attributes), ctypes.sizeof(attributes), 0) != 0:
-        assert ctypes.get_errno() == errno.ESRCH, os.strerror(ctypes.get_errno())
-        return None
+    failed = libc.syscall(SCHED_GETATTR, thread, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
+    assert not failed, os.strerror(ctypes.get_errno())
     return attributes.runtime
 
 
-def slices(pid: int) -> dict[str, set[int | None]]:
+def slices(pid: int) -> dict[str, set[int]]:
     """By the names of threads; the main thread is `main`."""
-    found: dict[str, set[int | None]] = {}
+    found: dict[str, set[int]] = {}
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
         name = "main" if task.name == str(pid) else (task / "comm").read_text().strip()
         found.setdefault(name, set()).add(slice_ns(int(task.name)))
