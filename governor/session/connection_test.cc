@@ -16,10 +16,11 @@
 namespace memgov::session {
 namespace {
 
+constexpr core::Instant kNow{std::chrono::seconds(100)};
+
 TEST(Connection, AReportThatWaitsForItsTenantsTurnGoesBeforeTheOutcome) {
   std::vector<std::string> said;
   core::ClientId client{};
-  constexpr core::Instant kNow{std::chrono::seconds(100)};
   ConnectionShared shared({.now = [] { return kNow; }},
                           {.on_attach = [&](AttachRequest request) { client = request.client; },
                            .on_report = [&](const core::ClientReport&) { said.emplace_back("report"); },
